@@ -1,0 +1,85 @@
+/**
+ * Why a connection ended. The numbers are what the native core sends over; a test checks them
+ * equal to the addon's (`native/core/close_reason.h`).
+ */
+export const closeReasonNumbers = {
+  /** The client closed its side, and everything it had asked for was answered. */
+  PEER_CLOSED: 1,
+  /** The client closed its side in the middle of a frame; the part that came is dropped. */
+  TRUNCATED_FRAME: 2,
+  /** The client reset the connection, or was gone when a reply was written. */
+  PEER_RESET: 3,
+  /** Reading or writing failed with another system error: see `errno`. */
+  IO_ERROR: 4,
+  /** A frame's declared or running size is above `maxFrameBytes`. */
+  FRAME_TOO_LARGE: 5,
+  /** A frame's declared size is negative, or smaller than its own header. */
+  FRAME_LENGTH_INVALID: 6,
+  /** A frame breaks its framing in another way (a varint that never ends, `custom` threw). */
+  FRAME_INVALID: 7,
+  /** Memory for a frame or a reply was refused. */
+  OUT_OF_MEMORY: 8,
+  /** `onConnect` refused the connection, or failed. */
+  REFUSED: 9,
+  /** A handler returned `closeConnection` or `replyAndClose(...)`. */
+  CLOSED_BY_HANDLER: 10,
+  /** A handler failed and `onHandlerError` made no reply. */
+  HANDLER_ERROR: 11,
+  /** The service called `connection.close()`. */
+  CLOSED_BY_SERVICE: 12,
+  /** `server.close()`: everything received was answered first. */
+  SERVER_CLOSED: 13,
+  /** `server.close()` reached its deadline before this connection was done. */
+  DEADLINE: 14,
+  /** The loop that served this connection ended (its poller was lost). */
+  REACTOR_LOST: 15,
+} as const;
+
+export type CloseCode = keyof typeof closeReasonNumbers;
+
+const codesByNumber = new Map<number, CloseCode>(
+  Object.entries(closeReasonNumbers).map(([code, number]) => [number, code as CloseCode]),
+);
+
+const messages: Record<CloseCode, string> = {
+  PEER_CLOSED: 'the client closed the connection',
+  TRUNCATED_FRAME: 'the client closed the connection in the middle of a frame',
+  PEER_RESET: 'the client reset the connection',
+  IO_ERROR: 'reading or writing failed',
+  FRAME_TOO_LARGE: 'a frame is larger than maxFrameBytes',
+  FRAME_LENGTH_INVALID: 'a frame declares a negative or impossible length',
+  FRAME_INVALID: 'a frame breaks its framing',
+  OUT_OF_MEMORY: 'memory was refused',
+  REFUSED: 'onConnect refused the connection',
+  CLOSED_BY_HANDLER: 'the handler closed the connection',
+  HANDLER_ERROR: 'the handler failed',
+  CLOSED_BY_SERVICE: 'the service closed the connection',
+  SERVER_CLOSED: 'the server closed',
+  DEADLINE: 'the server closed before the connection was done',
+  REACTOR_LOST: 'the loop that served the connection ended',
+};
+
+/** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */
+export interface CloseReason {
+  readonly code: CloseCode;
+  readonly message: string;
+  /** The system error's name (`'ECONNRESET'`), where one was behind it. */
+  readonly errno?: string;
+  /** Requests that were received and whose reply was not handed to the kernel. */
+  readonly unanswered: number;
+}
+
+export function makeCloseReason(
+  code: CloseCode,
+  options: { unanswered?: number; errno?: string; detail?: string } = {},
+): CloseReason {
+  const message = options.detail ? `${messages[code]}: ${options.detail}` : messages[code];
+  const unanswered = options.unanswered ?? 0;
+  return options.errno === undefined
+    ? { code, message, unanswered }
+    : { code, message, unanswered, errno: options.errno };
+}
+
+export function closeCodeOf(number: number): CloseCode {
+  return codesByNumber.get(number) ?? 'IO_ERROR';
+}

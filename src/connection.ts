@@ -1,0 +1,166 @@
+import type { CloseCode } from './close-reason.js';
+import { describe, OdradekError } from './errors.js';
+import { type Framing, isFraming } from './framing.js';
+import type { Listener } from './options.js';
+import { makeReplyFramer, type ReplyFramer } from './reply-framer.js';
+import type { ServerRequest } from './request.js';
+import type { Transport } from './transport.js';
+
+/** A client's connection, as handlers and hooks see it. */
+export interface Connection<State = unknown> {
+  /** Kafka's form: `localHost:localPort-remoteHost:remotePort-processor-index`, unique in a server. */
+  readonly id: string;
+  /** The name of the listener that accepted it. */
+  readonly listener: string;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** Whatever the service keeps per connection; `undefined` until the service sets it. */
+  state: State;
+  /**
+   * Closes the connection in order: replies already given leave first, requests that no handler
+   * has started are dropped (the reason's `unanswered` counts them). Idempotent.
+   *
+   * @param detail goes into the reason's message
+   */
+  close(detail?: string): void;
+  /**
+   * Changes the framing of everything that follows the request being handled, for protocols that
+   * negotiate. Allowed in `onConnect` and while a request of this connection is in its handler's
+   * hands. Replies to requests already started keep the framing that they came with.
+   *
+   * @throws OdradekError `ERR_ODRADEK_SET_FRAMING` at any other moment,
+   *   `ERR_ODRADEK_INVALID_ARGUMENT` if `framing` is not one
+   */
+  setFraming(framing: Framing): void;
+}
+
+/** Where a connection came from and went to. */
+export interface Endpoints {
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+}
+
+/**
+ * The connection as the server sees it. Each transport has a subclass with what it needs to find
+ * its own end again; the handler pool keeps the order of work here.
+ */
+export class ServerConnection<State = unknown> implements Connection<State> {
+  readonly listenerConfig: Listener<State>;
+  state = undefined as State;
+  framing: Framing;
+  framer: ReplyFramer;
+  /** Requests in handlers' hands: at most one (Kafka's mute). */
+  inFlight = 0;
+  /** Requests that crossed to this thread and wait for the one before them. */
+  backlog: ServerRequest<State>[] = [];
+  /** `onConnect` has not settled yet, so no request may start. */
+  connecting = false;
+  /** No further request is started; set by a reply that closes, `close()` or a failed handler. */
+  closing = false;
+  /** The transport has reported the end of this connection. */
+  ended = false;
+  endCode: CloseCode | undefined = undefined;
+  aborted = false;
+  abortReason: Error | undefined = undefined;
+  /** Unanswered requests whose `signal` or `sent` somebody holds. */
+  readonly watched = new Set<ServerRequest<State>>();
+  readonly #transport: Transport<State>;
+  readonly #endpoints: Endpoints;
+  readonly #processor: number;
+  readonly #index: number;
+
+  constructor(
+    transport: Transport<State>,
+    listener: Listener<State>,
+    endpoints: Endpoints,
+    processor: number,
+    index: number,
+  ) {
+    this.#transport = transport;
+    this.listenerConfig = listener;
+    this.framing = listener.framing;
+    this.framer = listener.framer;
+    this.#endpoints = endpoints;
+    this.#processor = processor;
+    this.#index = index;
+  }
+
+  get id(): string {
+    const { localAddress, localPort, remoteAddress, remotePort } = this.#endpoints;
+    const ends = `${localAddress}:${localPort}-${remoteAddress}:${remotePort}`;
+    return `${ends}-${this.#processor}-${this.#index}`;
+  }
+
+  get listener(): string {
+    return this.listenerConfig.name;
+  }
+
+  get remoteAddress(): string {
+    return this.#endpoints.remoteAddress;
+  }
+
+  get remotePort(): number {
+    return this.#endpoints.remotePort;
+  }
+
+  close(detail?: string): void {
+    this.closeWith('CLOSED_BY_SERVICE', detail);
+  }
+
+  /** Closes in order, with the first reason that was given. */
+  closeWith(code: CloseCode, detail?: string): void {
+    if (this.closing || this.ended) return;
+    this.closing = true;
+    this.dropBacklog();
+    this.#transport.close(this, code, detail);
+    this.abort(new Error(`the connection was closed: ${code}`));
+  }
+
+  dropBacklog(): void {
+    const dropped = this.backlog;
+    if (dropped.length === 0) return;
+    this.backlog = [];
+    for (const request of dropped) this.#transport.discard(request);
+  }
+
+  setFraming(framing: Framing): void {
+    if (!isFraming(framing)) {
+      throw new OdradekError(
+        'ERR_ODRADEK_INVALID_ARGUMENT',
+        `framing must come from lengthPrefixed(), varintPrefixed(), delimited(), raw() or ` +
+          `custom(), got ${describe(framing)}`,
+      );
+    }
+    if (this.closing || this.ended || (!this.connecting && this.inFlight === 0)) {
+      throw new OdradekError(
+        'ERR_ODRADEK_SET_FRAMING',
+        'call it in onConnect, or while a request of this connection is in its handler',
+      );
+    }
+    const unread = this.backlog;
+    this.backlog = [];
+    this.framing = framing;
+    const framesItself = framing.kind === 'lengthPrefixed' && framing.offset > 0;
+    this.framer = makeReplyFramer(framing, this.listenerConfig.frameReplies && !framesItself);
+    this.#transport.setFraming(this, framing, unread);
+  }
+
+  /** Aborts the signals of the requests in handlers' hands. */
+  abort(reason: Error): void {
+    if (this.aborted) return;
+    this.aborted = true;
+    this.abortReason = reason;
+    for (const request of this.watched) request.abort(reason);
+  }
+
+  /** The transport has closed the socket: nothing that is still unanswered will be sent. */
+  end(code: CloseCode): void {
+    this.ended = true;
+    this.endCode = code;
+    this.abort(new Error(`the connection ended: ${code}`));
+    for (const request of this.watched) request.settleSent({ ok: false, reason: code });
+    this.watched.clear();
+  }
+}

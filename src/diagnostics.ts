@@ -1,0 +1,17 @@
+import { channel } from 'node:diagnostics_channel';
+
+/**
+ * The `diagnostics_channel`s that every server publishes to, for tools that watch a process from
+ * outside. Messages are built only while somebody subscribes.
+ *
+ * - `odradek.connection.opened`: `{ server, connection }`
+ * - `odradek.connection.closed`: `{ server, connection, reason }`
+ * - `odradek.handler.error`: `{ server, request, error }`
+ * - `odradek.accept.error`: `{ server, listener, error }`
+ */
+export const channels = {
+  connectionOpened: channel('odradek.connection.opened'),
+  connectionClosed: channel('odradek.connection.closed'),
+  handlerError: channel('odradek.handler.error'),
+  acceptError: channel('odradek.accept.error'),
+} as const;

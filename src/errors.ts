@@ -1,0 +1,54 @@
+/**
+ * Every coded error that odradek throws or reports. Messages name what was given and what is
+ * allowed; programs should compare `code` alone.
+ */
+export const errorCodes = {
+  /** An option is unknown, of the wrong type or out of range. Thrown by the constructor. */
+  ERR_ODRADEK_INVALID_OPTION: 'An option is unknown, of the wrong type or out of range',
+  /** An argument of a method is of the wrong type or out of range. */
+  ERR_ODRADEK_INVALID_ARGUMENT: 'An argument is of the wrong type or out of range',
+  /** `start()` on a server that has already been started or closed. */
+  ERR_ODRADEK_INVALID_STATE: 'The call does not fit the state of the server',
+  /** A listener could not be opened; `cause` has the system error (EADDRINUSE, EACCES, ...). */
+  ERR_ODRADEK_LISTEN: 'A listener could not be opened',
+  /** A host name could not be resolved; `cause` has the resolver's error. */
+  ERR_ODRADEK_HOST: 'A host name could not be resolved',
+  /** A thread or its poller could not be created; everything already opened was closed again. */
+  ERR_ODRADEK_THREAD: 'A thread could not be created',
+  /** `transport: 'native'` where the addon cannot be loaded; `cause` has the loader's error. */
+  ERR_ODRADEK_NATIVE_UNAVAILABLE: 'The native transport is not available',
+  /** A handler returned something that is not a reply. Given to `onHandlerError`. */
+  ERR_ODRADEK_INVALID_REPLY: 'A handler returned something that is not a reply',
+  /** A reply is larger than its framing can say. Given to `onHandlerError`. */
+  ERR_ODRADEK_REPLY_TOO_LARGE: 'A reply is larger than its framing can say',
+  /** A request already has its answer. */
+  ERR_ODRADEK_ALREADY_ANSWERED: 'The request has already been answered',
+  /** `setFraming()` at a moment at which the connection's next bytes may already be framed. */
+  ERR_ODRADEK_SET_FRAMING: 'The framing cannot be changed at this moment',
+  /** The reactor lost a thread or its poller. Emitted as `fatal`. */
+  ERR_ODRADEK_REACTOR_LOST: 'The reactor lost one of its loops',
+} as const;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+/** An error made by odradek: `code` is one of {@link errorCodes}, `cause` what led to it. */
+export class OdradekError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, detail: string, options?: { cause?: unknown }) {
+    super(`${errorCodes[code]}: ${detail}`, options);
+    this.name = 'OdradekError';
+    this.code = code;
+  }
+}
+
+/** `value` as an error message shows it: short, and never throwing. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') {
+    return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}...` : value);
+  }
+  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
+  if (value === null || typeof value !== 'object') return String(value);
+  const name = Object.getPrototypeOf(value)?.constructor?.name;
+  return typeof name === 'string' && name !== 'Object' ? `an instance of ${name}` : 'an object';
+}

@@ -1,0 +1,242 @@
+import type { CloseCode } from './close-reason.js';
+import type { ServerConnection } from './connection.js';
+import { OdradekError } from './errors.js';
+import type { Settings } from './options.js';
+import { takeReplyApart } from './reply.js';
+import type { ServerRequest } from './request.js';
+import type { Transport } from './transport.js';
+
+/**
+ * Kafka's KafkaRequestHandlerPool, in the thread of the server: starts handlers, at most one at a
+ * time for each connection, and gives their replies to the transport in the order of the requests.
+ *
+ * A synchronous reply makes no promise and goes out with its turn. Replies that settle in the
+ * microtasks of a turn leave with that turn's flush too: the flush waits in `process.nextTick`,
+ * which runs when the microtask queue is empty.
+ */
+export class InThreadHandlerPool<State> {
+  /** Requests in handlers' hands. */
+  inFlight = 0;
+  errorsTotal = 0;
+  /** The request whose handler is running at this moment, in its synchronous part. */
+  current: ServerRequest<State> | null = null;
+  readonly #transport: Transport<State>;
+  readonly #onHandlerError: Settings<State>['onHandlerError'];
+  readonly #reportError: (error: unknown, request: ServerRequest<State>) => void;
+  #asyncStarted = false;
+  #flushScheduled = false;
+
+  constructor(
+    transport: Transport<State>,
+    onHandlerError: Settings<State>['onHandlerError'],
+    reportError: (error: unknown, request: ServerRequest<State>) => void,
+  ) {
+    this.#transport = transport;
+    this.#onHandlerError = onHandlerError;
+    this.#reportError = reportError;
+  }
+
+  /** Takes a request: starts it, or keeps it until the one before it is answered. */
+  receive(request: ServerRequest<State>): void {
+    const connection = request.connection;
+    if (connection.closing || connection.ended) this.#transport.discard(request);
+    else if (connection.inFlight > 0 || connection.connecting) connection.backlog.push(request);
+    else this.#start(request);
+  }
+
+  /** Everything of this turn has been received: send the replies that are ready. */
+  endTurn(): void {
+    if (this.#asyncStarted) {
+      this.#asyncStarted = false;
+      queueMicrotask(this.#scheduleFlush);
+    } else {
+      this.#transport.flush();
+    }
+  }
+
+  #start(request: ServerRequest<State>): void {
+    const connection = request.connection;
+    connection.inFlight++;
+    this.inFlight++;
+    let value: unknown;
+    this.current = request;
+    try {
+      value = connection.listenerConfig.handler(request);
+    } catch (error) {
+      this.current = null;
+      this.#failed(request, error);
+      return;
+    }
+    this.current = null;
+    if (value instanceof Uint8Array) {
+      this.#answer(request, value);
+    } else if (isThenable(value)) {
+      this.#asyncStarted = true;
+      this.#await(value, request);
+    } else {
+      this.#answer(request, value);
+    }
+  }
+
+  #await(value: PromiseLike<unknown>, request: ServerRequest<State>): void {
+    const returned = () => {
+      if (request.returned) throw alreadyAnswered();
+      request.returned = true;
+    };
+    const fulfilled = (result: unknown) =>
+      this.#contain(request, returned, () => {
+        this.#answer(request, result);
+      });
+    const rejected = (error: unknown) =>
+      this.#contain(request, returned, () => {
+        this.#failed(request, error);
+      });
+    try {
+      value.then(fulfilled, rejected);
+    } catch (error) {
+      rejected(error);
+    }
+  }
+
+  /** Runs a handler's second half, at whatever moment its promise settles. */
+  #contain(request: ServerRequest<State>, check: () => void, settle: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      this.#reportError(error, request);
+      return;
+    }
+    settle();
+    this.#startNext(request.connection);
+    this.#scheduleFlush();
+  }
+
+  /** Starts what waits behind an answered request, until one of them takes its time. */
+  #startNext(connection: ServerConnection<State>): void {
+    while (connection.inFlight === 0 && !connection.connecting) {
+      const next = connection.backlog.shift();
+      if (next === undefined) return;
+      this.#start(next);
+    }
+  }
+
+  /** `onConnect` has settled: start what came in the meantime. */
+  connected(connection: ServerConnection<State>): void {
+    this.#startNext(connection);
+    this.#scheduleFlush();
+  }
+
+  /** Sends what a hook or a call outside of any turn has given to the transport. */
+  flushSoon(): void {
+    this.#scheduleFlush();
+  }
+
+  #answer(request: ServerRequest<State>, value: unknown): void {
+    try {
+      if (value instanceof Uint8Array) {
+        request.framer.check(value.byteLength);
+        this.#finish(request, value, null);
+        return;
+      }
+      const { bytes, close } = takeReplyApart(value);
+      if (bytes !== null) request.framer.check(byteLength(bytes));
+      this.#finish(request, bytes, close ? 'CLOSED_BY_HANDLER' : null);
+    } catch (error) {
+      this.#failed(request, error);
+    }
+  }
+
+  #failed(request: ServerRequest<State>, error: unknown): void {
+    this.errorsTotal++;
+    this.#reportError(error, request);
+    let value: unknown;
+    try {
+      value = this.#onHandlerError?.(error, request);
+    } catch (second) {
+      this.#reportError(second, request);
+    }
+    if (isThenable(value)) {
+      value.then(
+        (result) => this.#errorReplied(request, result),
+        (second) => {
+          this.#reportError(second, request);
+          this.#errorReplied(request, undefined);
+        },
+      );
+    } else {
+      this.#finishFailed(request, value);
+    }
+  }
+
+  #errorReplied(request: ServerRequest<State>, value: unknown): void {
+    this.#finishFailed(request, value);
+    this.#startNext(request.connection);
+    this.#scheduleFlush();
+  }
+
+  #finishFailed(request: ServerRequest<State>, value: unknown): void {
+    if (value !== undefined) {
+      try {
+        const { bytes, close } = takeReplyApart(value);
+        if (bytes !== null) request.framer.check(byteLength(bytes));
+        this.#finish(request, bytes, close ? 'CLOSED_BY_HANDLER' : null);
+        return;
+      } catch (error) {
+        this.#reportError(error, request);
+      }
+    }
+    this.#finish(request, null, 'HANDLER_ERROR');
+  }
+
+  #finish(
+    request: ServerRequest<State>,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    closeCode: CloseCode | null,
+  ): void {
+    const connection = request.connection;
+    request.answered = true;
+    connection.inFlight--;
+    this.inFlight--;
+    if (connection.ended) {
+      request.settleSent({ ok: false, reason: connection.endCode ?? 'IO_ERROR' });
+      return;
+    }
+    if (connection.watched.size > 0) connection.watched.delete(request);
+    if (closeCode !== null) connection.closing = true;
+    this.#transport.reply(request, bytes, closeCode);
+    if (closeCode !== null) connection.dropBacklog();
+  }
+
+  readonly #scheduleFlush = (): void => {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    process.nextTick(this.#flush);
+  };
+
+  readonly #flush = (): void => {
+    this.#flushScheduled = false;
+    this.#transport.flush();
+  };
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    value !== null &&
+    typeof value === 'object' &&
+    typeof (value as { then?: unknown }).then === 'function'
+  );
+}
+
+function byteLength(bytes: Uint8Array | readonly Uint8Array[]): number {
+  if (bytes instanceof Uint8Array) return bytes.byteLength;
+  let length = 0;
+  for (const part of bytes) length += part.byteLength;
+  return length;
+}
+
+function alreadyAnswered(): OdradekError {
+  return new OdradekError(
+    'ERR_ODRADEK_ALREADY_ANSWERED',
+    'the promise that the handler returned has settled twice',
+  );
+}

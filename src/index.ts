@@ -1,0 +1,30 @@
+export { type CloseCode, type CloseReason, closeReasonNumbers } from './close-reason.js';
+export type { Connection } from './connection.js';
+export { type ErrorCode, errorCodes, OdradekError } from './errors.js';
+export {
+  custom,
+  delimited,
+  type Framing,
+  lengthPrefixed,
+  raw,
+  type Split,
+  type SplitFrame,
+  varintPrefixed,
+} from './framing.js';
+export type { Metrics, ProcessorMetrics, TransportMetrics } from './metrics.js';
+export type {
+  ConnectDecision,
+  Handler,
+  ListenerOptions,
+  SocketServerOptions,
+} from './options.js';
+export { closeConnection, noReply, type Reply, replyAndClose } from './reply.js';
+export type { Request, SentOutcome } from './request.js';
+export {
+  type CloseOptions,
+  type CloseSummary,
+  type ServerEvents,
+  SocketServer,
+} from './socket-server.js';
+export { isNativeAvailable, nativeUnavailabilityCause } from './transport/native/binding.js';
+export type { Address } from './transport.js';

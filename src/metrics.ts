@@ -1,0 +1,42 @@
+/** A plain snapshot of a server's counters. Totals count from `start()`. */
+export interface Metrics extends TransportMetrics {
+  readonly transport: 'native' | 'js';
+  /** Requests in handlers' hands. */
+  readonly requestsInFlight: number;
+  readonly handlerErrorsTotal: number;
+}
+
+export interface TransportMetrics {
+  /** Connections open now. */
+  readonly connections: number;
+  readonly connectionsAcceptedTotal: number;
+  readonly connectionsClosedTotal: number;
+  readonly acceptErrorsTotal: number;
+  /** Frames completed. */
+  readonly requestsTotal: number;
+  /** Replies handed to the kernel in full (`noReply` included). */
+  readonly responsesTotal: number;
+  readonly bytesReadTotal: number;
+  readonly bytesWrittenTotal: number;
+  /** Kafka's RequestQueueSize: received and not yet taken by the handler pool. */
+  readonly requestQueueSize: number;
+  /** Taken by the handler pool and not yet answered; bounded by `maxPendingRequests`. */
+  readonly pendingRequests: number;
+  /** Connections that wait for room in the request queue. */
+  readonly connectionsWaitingForRoom: number;
+  /** One entry per processor; the js transport has one, the event loop. */
+  readonly processors: readonly ProcessorMetrics[];
+}
+
+/** What one processor did; the native transport counts every system call it makes. */
+export interface ProcessorMetrics {
+  readonly id: number;
+  readonly connections: number;
+  /** Turns of the loop. */
+  readonly turns: number;
+  readonly readCalls: number;
+  readonly writeCalls: number;
+  readonly pollCalls: number;
+  /** Times the processor was woken out of its poll by another thread (one system call each). */
+  readonly wakeCalls: number;
+}

@@ -1,0 +1,240 @@
+import { isIP } from 'node:net';
+import { availableParallelism } from 'node:os';
+import { checkInteger, checkNames, checkType, invalidOption } from './check.js';
+import type { CloseReason } from './close-reason.js';
+import type { Connection } from './connection.js';
+import { OdradekError } from './errors.js';
+import { type Framing, isFraming, lengthPrefixed } from './framing.js';
+import type { closeConnection, Reply } from './reply.js';
+import { makeReplyFramer, type ReplyFramer } from './reply-framer.js';
+import type { Request } from './request.js';
+
+/** Answers a request: see {@link Reply}. A thrown error or a rejection goes to `onHandlerError`. */
+export type Handler<State = unknown> = (request: Request<State>) => Reply | PromiseLike<Reply>;
+
+/** What `onConnect` decides: nothing or bytes (a greeting) accept, `closeConnection` refuses. */
+export type ConnectDecision = undefined | Uint8Array | typeof closeConnection;
+
+// biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is void
+type Decision = ConnectDecision | void;
+// biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is void
+type MaybeReply = Reply | undefined | void;
+
+export interface ListenerOptions<State = unknown> {
+  /** Unique among the listeners; default `'PLAINTEXT'`. */
+  name?: string;
+  /** An address or a host name; default `'127.0.0.1'`. `'0.0.0.0'` or `'::'` serves every interface. */
+  host?: string;
+  /** 0 to 65535; 0 lets the system choose, see `server.address()`. */
+  port: number;
+  /** Connections that the kernel may hold before they are accepted: 1 to 65535, default 511. */
+  backlog?: number;
+  /** Default: the server's. */
+  framing?: Framing;
+  /** Default: the server's. */
+  frameReplies?: boolean;
+  /** Default: the server's. */
+  handler?: Handler<State>;
+}
+
+export interface SocketServerOptions<State = unknown> {
+  /** Kafka's `listeners`: at least one. */
+  listeners: readonly ListenerOptions<State>[];
+  /** How bytes become requests; default `lengthPrefixed()`, Kafka's frames. */
+  framing?: Framing;
+  /** Put the framing's header or delimiter around replies; default true. */
+  frameReplies?: boolean;
+  /** Answers requests on this thread; may be async. Needed unless every listener has its own. */
+  handler?: Handler<State>;
+  /**
+   * Called once for each connection before its first request. May refuse by returning
+   * `closeConnection` or throwing, or greet the client by returning bytes; may be async, and
+   * nothing is read until it settles.
+   */
+  onConnect?: (connection: Connection<State>) => Decision | PromiseLike<Decision>;
+  /** Called exactly once for each connection that was opened, after its last request has settled. */
+  onDisconnect?: (connection: Connection<State>, reason: CloseReason) => void;
+  /**
+   * Called when a handler throws, rejects or returns what is no reply. What it returns is the
+   * reply; without it, or if it returns nothing or fails itself, the connection is closed with
+   * `HANDLER_ERROR`.
+   */
+  onHandlerError?: (
+    error: unknown,
+    request: Request<State>,
+  ) => MaybeReply | PromiseLike<MaybeReply>;
+  /**
+   * Kafka's `num.network.threads`: processors of the native transport, shared by all listeners.
+   * 1 to 64, default `max(1, min(3, cores / 4))`: fewer threads make larger batches.
+   */
+  networkThreads?: number;
+  /**
+   * Kafka's `queued.max.requests`: requests received and not yet taken by the handler pool, 1 to
+   * 1000000, default 500. At the limit connections are not read until there is room.
+   */
+  queuedMaxRequests?: number;
+  /**
+   * Requests taken by the handler pool and not yet answered, 1 to 10000000, default 65536. At
+   * the limit nothing more is taken from the queue.
+   */
+  maxPendingRequests?: number;
+  /** Give each body an ArrayBuffer of its own; default false (small ones share, as Node's do). */
+  isolateBodies?: boolean;
+  /** `'auto'` (default) takes the native transport where it loads, else `node:net`. */
+  transport?: 'auto' | 'native' | 'js';
+}
+
+/** A listener with every default filled in. */
+export interface Listener<State = unknown> {
+  readonly index: number;
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly backlog: number;
+  readonly framing: Framing;
+  readonly frameReplies: boolean;
+  readonly framer: ReplyFramer;
+  readonly handler: Handler<State>;
+}
+
+/** Options with every default filled in and every value checked. */
+export interface Settings<State = unknown> {
+  readonly listeners: readonly Listener<State>[];
+  readonly onConnect: SocketServerOptions<State>['onConnect'];
+  readonly onDisconnect: SocketServerOptions<State>['onDisconnect'];
+  readonly onHandlerError: SocketServerOptions<State>['onHandlerError'];
+  readonly networkThreads: number;
+  readonly queuedMaxRequests: number;
+  readonly maxPendingRequests: number;
+  readonly isolateBodies: boolean;
+  readonly transport: 'auto' | 'native' | 'js';
+}
+
+const optionNames = [
+  'listeners',
+  'framing',
+  'frameReplies',
+  'handler',
+  'onConnect',
+  'onDisconnect',
+  'onHandlerError',
+  'networkThreads',
+  'queuedMaxRequests',
+  'maxPendingRequests',
+  'isolateBodies',
+  'transport',
+] as const satisfies readonly (keyof SocketServerOptions)[];
+
+const listenerOptionNames = [
+  'name',
+  'host',
+  'port',
+  'backlog',
+  'framing',
+  'frameReplies',
+  'handler',
+] as const satisfies readonly (keyof ListenerOptions)[];
+
+/** Checks every option and fills in the defaults, or throws `ERR_ODRADEK_INVALID_OPTION`. */
+export function checkOptions<State>(options: SocketServerOptions<State>): Settings<State> {
+  checkNames('SocketServer', options, optionNames);
+  const { transport = 'auto' } = options;
+  if (transport !== 'auto' && transport !== 'native' && transport !== 'js') {
+    throw invalidOption('transport', "'auto', 'native' or 'js'", transport);
+  }
+  for (const hook of ['onConnect', 'onDisconnect', 'onHandlerError', 'handler'] as const) {
+    checkType(hook, options[hook], 'function');
+  }
+  const threads = Math.max(1, Math.min(3, Math.floor(availableParallelism() / 4)));
+  return {
+    listeners: checkListeners(options),
+    onConnect: options.onConnect,
+    onDisconnect: options.onDisconnect,
+    onHandlerError: options.onHandlerError,
+    networkThreads: checkInteger('networkThreads', options.networkThreads ?? threads, 1, 64),
+    queuedMaxRequests: checkInteger('queuedMaxRequests', options.queuedMaxRequests ?? 500, 1, 1e6),
+    maxPendingRequests: checkInteger(
+      'maxPendingRequests',
+      options.maxPendingRequests ?? 65_536,
+      1,
+      1e7,
+    ),
+    isolateBodies: checkType('isolateBodies', options.isolateBodies, 'boolean') ?? false,
+    transport,
+  };
+}
+
+function checkListeners<State>(options: SocketServerOptions<State>): Listener<State>[] {
+  const { listeners } = options;
+  if (!Array.isArray(listeners) || listeners.length === 0) {
+    throw invalidOption('listeners', 'an array of at least one listener', listeners);
+  }
+  const names = new Set<string>();
+  return listeners.map((listener: ListenerOptions<State>, index) => {
+    const checked = checkListener(listener, index, options);
+    if (names.has(checked.name)) {
+      throw new OdradekError(
+        'ERR_ODRADEK_INVALID_OPTION',
+        `two listeners have the name ${JSON.stringify(checked.name)}; names must be unique`,
+      );
+    }
+    names.add(checked.name);
+    return checked;
+  });
+}
+
+function checkListener<State>(
+  listener: ListenerOptions<State>,
+  index: number,
+  options: SocketServerOptions<State>,
+): Listener<State> {
+  const at = `listeners[${index}]`;
+  checkNames(at, listener, listenerOptionNames);
+  const name = listener.name ?? 'PLAINTEXT';
+  if (typeof name !== 'string' || name === '') {
+    throw invalidOption(`${at}.name`, 'a non-empty string', name);
+  }
+  const host = listener.host ?? '127.0.0.1';
+  if (typeof host !== 'string' || !isHost(host)) {
+    throw invalidOption(`${at}.host`, 'an IP address or a host name', host);
+  }
+  const framing = listener.framing ?? options.framing ?? lengthPrefixed();
+  if (!isFraming(framing)) {
+    const makers = 'made by lengthPrefixed(), varintPrefixed(), delimited(), raw() or custom()';
+    throw invalidOption(
+      listener.framing === undefined ? 'framing' : `${at}.framing`,
+      makers,
+      framing,
+    );
+  }
+  checkType('frameReplies', options.frameReplies, 'boolean');
+  checkType(`${at}.frameReplies`, listener.frameReplies, 'boolean');
+  const frameReplies = listener.frameReplies ?? options.frameReplies ?? true;
+  if (frameReplies && framing.kind === 'lengthPrefixed' && framing.offset > 0) {
+    throw new OdradekError(
+      'ERR_ODRADEK_INVALID_OPTION',
+      `${at}: a length field at an offset can't be put before replies; ` +
+        `set frameReplies: false and let the handler frame them`,
+    );
+  }
+  checkType(`${at}.handler`, listener.handler, 'function');
+  const handler = listener.handler ?? options.handler;
+  if (handler === undefined) {
+    throw invalidOption('handler', `a function (${at} has none of its own)`, handler);
+  }
+  return {
+    index,
+    name,
+    host,
+    port: checkInteger(`${at}.port`, listener.port, 0, 65_535),
+    backlog: checkInteger(`${at}.backlog`, listener.backlog ?? 511, 1, 65_535),
+    framing,
+    frameReplies,
+    framer: makeReplyFramer(framing, frameReplies),
+    handler,
+  };
+}
+
+function isHost(host: string): boolean {
+  return isIP(host) !== 0 || /^(?!-)[A-Za-z0-9._-]{1,253}$/.test(host);
+}

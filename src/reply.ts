@@ -1,0 +1,68 @@
+import { describe, OdradekError } from './errors.js';
+
+/**
+ * What a handler answers: bytes, bytes in parts (gathered, framed once), or one of
+ * {@link noReply}, {@link closeConnection} and {@link replyAndClose}.
+ */
+export type Reply = Uint8Array | readonly Uint8Array[] | NoReply | CloseConnection | ReplyAndClose;
+
+class NoReply {
+  readonly kind = 'noReply';
+}
+
+class CloseConnection {
+  readonly kind = 'closeConnection';
+}
+
+class ReplyAndClose {
+  readonly kind = 'replyAndClose';
+  readonly bytes: Uint8Array | readonly Uint8Array[];
+
+  constructor(bytes: Uint8Array | readonly Uint8Array[]) {
+    this.bytes = bytes;
+  }
+}
+
+/** The request gets no reply and its place in the order is settled (Kafka's acks=0). */
+export const noReply: NoReply = Object.freeze(new NoReply());
+
+/** Close the connection without a reply, after all earlier replies have left. */
+export const closeConnection: CloseConnection = Object.freeze(new CloseConnection());
+
+/** Reply with `bytes`, then close the connection in order: the client reads the reply, then EOF. */
+export function replyAndClose(bytes: Uint8Array | readonly Uint8Array[]): ReplyAndClose {
+  if (!isBytes(bytes)) throw invalidReply(bytes);
+  return Object.freeze(new ReplyAndClose(bytes));
+}
+
+/** A reply taken apart: the bytes to send (`null`: none) and whether to close after them. */
+export interface ReplyParts {
+  readonly bytes: Uint8Array | readonly Uint8Array[] | null;
+  readonly close: boolean;
+}
+
+const nothing: ReplyParts = Object.freeze({ bytes: null, close: false });
+const nothingAndClose: ReplyParts = Object.freeze({ bytes: null, close: true });
+
+/** Takes a handler's value apart, or throws `ERR_ODRADEK_INVALID_REPLY`. */
+export function takeReplyApart(value: unknown): ReplyParts {
+  if (value === noReply) return nothing;
+  if (value === closeConnection) return nothingAndClose;
+  if (value instanceof ReplyAndClose) return { bytes: value.bytes, close: true };
+  if (isBytes(value)) return { bytes: value, close: false };
+  throw invalidReply(value);
+}
+
+function isBytes(value: unknown): value is Uint8Array | readonly Uint8Array[] {
+  if (value instanceof Uint8Array) return true;
+  return Array.isArray(value) && value.every((part) => part instanceof Uint8Array);
+}
+
+function invalidReply(value: unknown): OdradekError {
+  const hint = value === undefined ? ' (return noReply to answer nothing)' : '';
+  return new OdradekError(
+    'ERR_ODRADEK_INVALID_REPLY',
+    `expected a Uint8Array, an array of them, noReply, closeConnection or replyAndClose(), ` +
+      `got ${describe(value)}${hint}`,
+  );
+}

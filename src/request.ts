@@ -1,0 +1,105 @@
+import { performance } from 'node:perf_hooks';
+import type { CloseCode } from './close-reason.js';
+import type { Connection, ServerConnection } from './connection.js';
+import type { ReplyFramer } from './reply-framer.js';
+
+/** What became of a reply: handed to the kernel (`ok`), or not, and why. */
+export interface SentOutcome {
+  readonly ok: boolean;
+  /** Where not `ok`: the connection's close code, or `ASKED_TOO_LATE`. */
+  readonly reason?: CloseCode | 'ASKED_TOO_LATE';
+}
+
+/** One received frame, as a handler sees it. */
+export interface Request<State = unknown> {
+  /**
+   * The frame's bytes, after the framing stripped what it strips. They never change, however long
+   * the handler keeps them; a kept body of n bytes pins at most n + 64 KiB of memory. Small bodies
+   * share one ArrayBuffer, as Node's pooled Buffers do, so mind `byteOffset` (or set
+   * `isolateBodies: true`).
+   */
+  readonly body: Buffer;
+  readonly connection: Connection<State>;
+  /** When the loop had read the frame's last byte, in milliseconds on `performance.now()`'s scale. */
+  readonly receivedAt: number;
+  /**
+   * Aborts when the client resets the connection, when the service closes it, or when `close()`
+   * reaches its deadline. A client's FIN alone doesn't abort: it still gets its answer. Made only
+   * when asked for.
+   */
+  readonly signal: AbortSignal;
+  /**
+   * What becomes of the reply. Never rejects. Made only when asked for, so ask before the handler
+   * answers: later it resolves to `{ ok: false, reason: 'ASKED_TOO_LATE' }`.
+   */
+  readonly sent: Promise<SentOutcome>;
+}
+
+/** The request as the server sees it; handlers know it as {@link Request}. */
+export class ServerRequest<State = unknown> implements Request<State> {
+  readonly connection: ServerConnection<State>;
+  readonly body: Buffer;
+  readonly receivedAt: number;
+  /** The frame's place among its connection's frames, counted by the transport (uint32, wraps). */
+  readonly sequence: number;
+  /** The whole frame as it came, header and trailer included: `setFraming` may need it again. */
+  readonly frame: Buffer;
+  /** How to frame the reply: by the framing that the request came with. */
+  readonly framer: ReplyFramer;
+  /** The handler's value or error has come (a thenable may try twice). */
+  returned = false;
+  /** The reply was given to the transport, or the connection ended first. */
+  answered = false;
+  #abort: AbortController | null = null;
+  #sent: { promise: Promise<SentOutcome>; resolve: (outcome: SentOutcome) => void } | null = null;
+
+  constructor(
+    connection: ServerConnection<State>,
+    body: Buffer,
+    frame: Buffer,
+    sequence: number,
+    receivedAt: number = performance.now(),
+  ) {
+    this.connection = connection;
+    this.body = body;
+    this.frame = frame;
+    this.sequence = sequence;
+    this.receivedAt = receivedAt;
+    this.framer = connection.framer;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === null) {
+      this.#abort = new AbortController();
+      if (this.connection.aborted) this.#abort.abort(this.connection.abortReason);
+      else if (!this.answered) this.connection.watched.add(this);
+    }
+    return this.#abort.signal;
+  }
+
+  get sent(): Promise<SentOutcome> {
+    if (this.#sent === null) {
+      let resolve: (outcome: SentOutcome) => void = () => undefined;
+      const promise = new Promise<SentOutcome>((settle) => {
+        resolve = settle;
+      });
+      this.#sent = { promise, resolve };
+      if (this.answered) resolve({ ok: false, reason: 'ASKED_TOO_LATE' });
+      else this.connection.watched.add(this);
+    }
+    return this.#sent.promise;
+  }
+
+  /** Whether the transport owes a word about the reply's fate: {@link settleSent}. */
+  get sentAsked(): boolean {
+    return this.#sent !== null;
+  }
+
+  settleSent(outcome: SentOutcome): void {
+    this.#sent?.resolve(outcome);
+  }
+
+  abort(reason: Error): void {
+    this.#abort?.abort(reason);
+  }
+}

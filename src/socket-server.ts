@@ -1,0 +1,330 @@
+import { EventEmitter } from 'node:events';
+import { checkInteger, checkNames } from './check.js';
+import type { CloseCode, CloseReason } from './close-reason.js';
+import type { Connection, ServerConnection } from './connection.js';
+import { channels } from './diagnostics.js';
+import { describe, OdradekError } from './errors.js';
+import { InThreadHandlerPool } from './handler-pool.js';
+import type { Metrics } from './metrics.js';
+import { checkOptions, type Settings, type SocketServerOptions } from './options.js';
+import { closeConnection } from './reply.js';
+import type { Request, ServerRequest } from './request.js';
+import { selectTransport } from './select-transport.js';
+import type { Address, Transport, TransportEvents } from './transport.js';
+
+export interface CloseOptions {
+  /** How long received requests may take to be answered, in milliseconds; default 5000. */
+  timeoutMs?: number;
+}
+
+/** What `close()` did. */
+export interface CloseSummary {
+  /** Replies that were handed to the kernel after `close()` was called. */
+  readonly completed: number;
+  /** Requests that had been received and were cut off, at the deadline or by their clients. */
+  readonly cut: number;
+}
+
+export interface ServerEvents<State> {
+  connectionOpened: [connection: Connection<State>];
+  connectionClosed: [connection: Connection<State>, reason: CloseReason];
+  /** A handler or a hook failed. `request` is null where `onConnect` or `onDisconnect` did. */
+  handlerError: [error: unknown, request: Request<State> | null];
+  acceptError: [error: NodeJS.ErrnoException, listener: string];
+  fatal: [error: Error];
+  close: [summary: CloseSummary];
+}
+
+const defaultCloseTimeoutMs = 5000;
+
+/**
+ * A server that speaks one framed protocol per listener: Kafka's SocketServer for TypeScript.
+ *
+ * ```ts
+ * const server = new SocketServer({
+ *   listeners: [{ port: 9092 }],
+ *   handler: (request) => request.body,
+ * });
+ * await server.start();
+ * ```
+ *
+ * @throws OdradekError `ERR_ODRADEK_INVALID_OPTION` for any wrong option
+ */
+export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<State>> {
+  readonly #settings: Settings<State>;
+  readonly #transport: Transport<State>;
+  readonly #pool: InThreadHandlerPool<State>;
+  readonly #connections = new Set<ServerConnection<State>>();
+  /** Connections whose handler awaits `close()` itself: the drain doesn't wait for them. */
+  readonly #exempt = new Set<ServerConnection<State>>();
+  #state: 'new' | 'starting' | 'running' | 'closing' | 'closed' = 'new';
+  #closing: Promise<CloseSummary> | null = null;
+  #cut = 0;
+  #warned = false;
+  #drained: (() => void) | null = null;
+
+  constructor(options: SocketServerOptions<State>) {
+    super();
+    this.#settings = checkOptions(options);
+    this.#transport = selectTransport(this.#settings, this.#transportEvents());
+    this.#pool = new InThreadHandlerPool(
+      this.#transport,
+      this.#settings.onHandlerError,
+      (error, request) => this.#handlerFailed(error, request),
+    );
+  }
+
+  /** The transport in use: `'native'`, or `'js'` where that was asked for or is all there is. */
+  get transport(): 'native' | 'js' {
+    return this.#transport.kind;
+  }
+
+  /**
+   * Opens every listener; resolves when every loop runs. On an error everything already opened is
+   * closed again, and the server can't be started a second time.
+   *
+   * @throws OdradekError `ERR_ODRADEK_LISTEN`, `ERR_ODRADEK_HOST`, `ERR_ODRADEK_THREAD`,
+   *   `ERR_ODRADEK_INVALID_STATE` (started before, or closed meanwhile)
+   */
+  async start(): Promise<void> {
+    if (this.#state !== 'new') throw invalidState('start()', this.#state);
+    this.#state = 'starting';
+    try {
+      await this.#transport.start();
+    } catch (error) {
+      if (this.#state === 'starting') this.#state = 'closed';
+      throw error;
+    }
+    if (this.#state !== 'starting') throw invalidState('start()', this.#state);
+    this.#state = 'running';
+  }
+
+  /**
+   * Where a listener is bound.
+   *
+   * @param listener its name; may be left out where there is only one
+   * @throws OdradekError `ERR_ODRADEK_INVALID_STATE` unless the server runs,
+   *   `ERR_ODRADEK_INVALID_ARGUMENT` for an unknown name
+   */
+  address(listener?: string): Address {
+    const names = this.#settings.listeners.map(({ name }) => name);
+    const name = listener ?? (names.length === 1 ? names[0] : undefined);
+    if (name === undefined || !names.includes(name)) {
+      throw new OdradekError(
+        'ERR_ODRADEK_INVALID_ARGUMENT',
+        `listener must be one of ${names.join(', ')}, got ${describe(listener)}`,
+      );
+    }
+    const address = this.#transport.address(name);
+    if (address === undefined) throw invalidState('address()', this.#state);
+    return address;
+  }
+
+  /**
+   * Ends the server: stops accepting, answers what was received, closes each connection in order,
+   * and at the deadline closes what is left. Idempotent; supersedes a `start()` under way.
+   *
+   * Called in the synchronous part of a handler it doesn't wait for that handler's request, so a
+   * handler may await it; after an `await` of its own a handler that awaits `close()` is waited
+   * for until the deadline.
+   *
+   * @throws OdradekError `ERR_ODRADEK_INVALID_OPTION` for a wrong option
+   */
+  close(options: CloseOptions = {}): Promise<CloseSummary> {
+    checkNames('close()', options, ['timeoutMs']);
+    const { timeoutMs = defaultCloseTimeoutMs } = options;
+    checkInteger('timeoutMs', timeoutMs, 0, 2_147_483_647);
+    const current = this.#pool.current;
+    if (current !== null) this.#exempt.add(current.connection);
+    this.#closing ??= this.#close(timeoutMs);
+    this.#checkDrained();
+    return this.#closing;
+  }
+
+  async #close(timeoutMs: number): Promise<CloseSummary> {
+    const wasUp = this.#state === 'running' || this.#state === 'starting';
+    this.#state = 'closing';
+    const answeredBefore = wasUp ? this.#transport.metrics().responsesTotal : 0;
+    if (wasUp) {
+      this.#transport.drain();
+      await this.#drain(timeoutMs);
+    }
+    this.#transport.destroy('DEADLINE');
+    this.#state = 'closed';
+    const completed = wasUp ? this.#transport.metrics().responsesTotal - answeredBefore : 0;
+    const summary = { completed, cut: this.#cut };
+    this.#emit('close', summary);
+    return summary;
+  }
+
+  /** Waits until every connection is done, or for the deadline. */
+  #drain(timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const deadline = setTimeout(resolve, timeoutMs);
+      this.#drained = () => {
+        clearTimeout(deadline);
+        resolve();
+      };
+      this.#checkDrained();
+    });
+  }
+
+  #checkDrained(): void {
+    if (this.#drained === null) return;
+    for (const connection of this.#connections) {
+      if (!this.#exempt.has(connection)) return;
+    }
+    this.#drained();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close().then(() => undefined);
+  }
+
+  /** A running server keeps the process alive (the default). */
+  ref(): this {
+    this.#transport.ref();
+    return this;
+  }
+
+  /** Lets the process end although the server runs. */
+  unref(): this {
+    this.#transport.unref();
+    return this;
+  }
+
+  /** A snapshot of the counters. */
+  metrics(): Metrics {
+    return {
+      transport: this.#transport.kind,
+      ...this.#transport.metrics(),
+      requestsInFlight: this.#pool.inFlight,
+      handlerErrorsTotal: this.#pool.errorsTotal,
+    };
+  }
+
+  #transportEvents(): TransportEvents<State> {
+    return {
+      connectionOpened: (connection) => this.#connectionOpened(connection),
+      requestReceived: (request) => this.#pool.receive(request),
+      turnEnded: () => this.#pool.endTurn(),
+      connectionReset: (connection) => connection.abort(new Error('the client is gone')),
+      connectionClosed: (connection, reason) => this.#connectionClosed(connection, reason),
+      acceptError: (error, listener) => {
+        if (channels.acceptError.hasSubscribers) {
+          channels.acceptError.publish({ server: this, listener, error });
+        }
+        this.#emit('acceptError', error, listener);
+      },
+      fatal: (error) => this.#emit('fatal', error),
+    };
+  }
+
+  #connectionOpened(connection: ServerConnection<State>): void {
+    this.#connections.add(connection);
+    if (channels.connectionOpened.hasSubscribers) {
+      channels.connectionOpened.publish({ server: this, connection });
+    }
+    this.#emit('connectionOpened', connection);
+    if (this.#settings.onConnect !== undefined) this.#decide(connection, this.#settings.onConnect);
+  }
+
+  #decide(
+    connection: ServerConnection<State>,
+    onConnect: NonNullable<Settings<State>['onConnect']>,
+  ): void {
+    connection.connecting = true;
+    const decided = (decision: unknown) => this.#connectDecided(connection, decision);
+    const failed = (error: unknown) => {
+      this.#handlerFailed(error, null);
+      connection.connecting = false;
+      connection.closeWith('REFUSED', error instanceof Error ? error.message : describe(error));
+      this.#pool.flushSoon();
+    };
+    try {
+      const decision = onConnect(connection);
+      if (decision instanceof Promise) decision.then(decided).catch(failed);
+      else if (isThenable(decision)) Promise.resolve(decision).then(decided).catch(failed);
+      else decided(decision);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  #connectDecided(connection: ServerConnection<State>, decision: unknown): void {
+    if (connection.ended) return;
+    if (decision === closeConnection) {
+      connection.connecting = false;
+      connection.closeWith('REFUSED');
+    } else if (decision === undefined || decision instanceof Uint8Array) {
+      if (decision !== undefined) connection.framer.check(decision.byteLength);
+      connection.connecting = false;
+      if (!connection.closing) this.#transport.accept(connection, decision ?? null);
+      this.#pool.connected(connection);
+    } else {
+      throw new OdradekError(
+        'ERR_ODRADEK_INVALID_REPLY',
+        `onConnect must return nothing, a Uint8Array or closeConnection, got ${describe(decision)}`,
+      );
+    }
+    this.#pool.flushSoon();
+  }
+
+  #connectionClosed(connection: ServerConnection<State>, reason: CloseReason): void {
+    connection.end(reason.code);
+    connection.dropBacklog();
+    this.#connections.delete(connection);
+    if (this.#state === 'closing') this.#cut += reason.unanswered;
+    try {
+      this.#settings.onDisconnect?.(connection, reason);
+    } catch (error) {
+      this.#handlerFailed(error, null);
+    }
+    if (channels.connectionClosed.hasSubscribers) {
+      channels.connectionClosed.publish({ server: this, connection, reason });
+    }
+    this.#emit('connectionClosed', connection, reason);
+    this.#checkDrained();
+  }
+
+  #handlerFailed(error: unknown, request: ServerRequest<State> | null): void {
+    if (channels.handlerError.hasSubscribers) {
+      channels.handlerError.publish({ server: this, request, error });
+    }
+    const heard = this.listenerCount('handlerError') > 0;
+    if (heard) this.#emit('handlerError', error, request);
+    else if (this.#settings.onHandlerError === undefined) this.#warn(error);
+  }
+
+  /** A mistake in a handler must not stay unseen where nobody listens: one warning a server. */
+  #warn(error: unknown): void {
+    if (this.#warned) return;
+    this.#warned = true;
+    const text = error instanceof Error ? (error.stack ?? error.message) : describe(error);
+    process.emitWarning(`a handler failed, and so will not be reported again: ${text}`, {
+      type: 'OdradekWarning',
+      code: 'ODRADEK_HANDLER_ERROR',
+    });
+  }
+
+  /** A listener that throws is the program's own uncaught exception, not this connection's. */
+  #emit<K extends keyof ServerEvents<State>>(name: K, ...values: ServerEvents<State>[K]): void {
+    try {
+      (this as EventEmitter).emit(name as string, ...values);
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+    }
+  }
+}
+
+export type { CloseCode };
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { then?: unknown } | undefined)?.then === 'function';
+}
+
+function invalidState(what: string, state: string): OdradekError {
+  return new OdradekError('ERR_ODRADEK_INVALID_STATE', `${what} on a server that is ${state}`);
+}

@@ -1,0 +1,92 @@
+import type { CloseCode, CloseReason } from './close-reason.js';
+import type { ServerConnection } from './connection.js';
+import type { Framing } from './framing.js';
+import type { TransportMetrics } from './metrics.js';
+import type { ServerRequest } from './request.js';
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * What carries the bytes: the native reactor, or `node:net`. Every call is made on the JavaScript
+ * thread that owns the server. None of them blocks and, `start` apart, none throws.
+ */
+export interface Transport<State = unknown> {
+  readonly kind: 'native' | 'js';
+
+  /** Opens every listener and resolves when every loop runs; or closes all again and rejects. */
+  start(): Promise<void>;
+
+  /** Where a listener is bound, while it is. */
+  address(listener: string): Address | undefined;
+
+  /**
+   * Settles a request. Called once for each request that was received, in the order of each
+   * connection's requests. `bytes` are framed by `request.framer` and read before the call
+   * returns (or referenced where they were born in the core); `null` sends nothing. With a
+   * `closeCode` the connection is closed in order once this reply has left.
+   */
+  reply(
+    request: ServerRequest<State>,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    closeCode: CloseCode | null,
+  ): void;
+
+  /** Settles a request that no handler will see, since its connection is closing or gone. */
+  discard(request: ServerRequest<State>): void;
+
+  /** Ends a turn: everything given since the last flush goes out together. */
+  flush(): void;
+
+  /**
+   * `onConnect` accepted the connection: send the greeting (framed by the connection's framer),
+   * then start reading. Called only where the server has an `onConnect`.
+   */
+  accept(connection: ServerConnection<State>, greeting: Uint8Array | null): void;
+
+  /** Closes a connection in order: what was given before leaves first. */
+  close(connection: ServerConnection<State>, code: CloseCode, detail?: string): void;
+
+  /**
+   * Changes the framing of what follows. `unread` are the connection's requests that crossed and
+   * were not started: their frames' bytes are to be framed anew, before anything read later.
+   */
+  setFraming(
+    connection: ServerConnection<State>,
+    framing: Framing,
+    unread: readonly ServerRequest<State>[],
+  ): void;
+
+  /**
+   * Begins the end: closes the listeners, serves or closes accepted sockets still queued, reads
+   * nothing more, finishes what was received and closes each connection in order as it gets done.
+   */
+  drain(): void;
+
+  /** Ends at once: closes every connection with `code` and lets go of everything. Idempotent. */
+  destroy(code: CloseCode): void;
+
+  metrics(): TransportMetrics;
+  ref(): void;
+  unref(): void;
+}
+
+/** What a transport tells the server, on the JavaScript thread. */
+export interface TransportEvents<State = unknown> {
+  /** Comes before anything else about the connection. */
+  connectionOpened(connection: ServerConnection<State>): void;
+  /** One complete frame. Frames of a connection come in order. */
+  requestReceived(request: ServerRequest<State>): void;
+  /** The transport has delivered all that it had for this turn. */
+  turnEnded(): void;
+  /** The client is gone (reset): replies will not reach it. What was received is still handled. */
+  connectionReset(connection: ServerConnection<State>): void;
+  /** The socket is closed and every request of the connection has been settled. Exactly once. */
+  connectionClosed(connection: ServerConnection<State>, reason: CloseReason): void;
+  /** A socket could not be accepted (descriptors or memory ran out); the listener goes on. */
+  acceptError(error: NodeJS.ErrnoException, listener: string): void;
+  /** A loop had to end. Its connections are closed. */
+  fatal(error: Error): void;
+}
