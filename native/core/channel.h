@@ -1,0 +1,69 @@
+// Kafka's KafkaChannel: one connection of a processor, with its receive and send state, its mute
+// state and the way it ends. Belongs to its processor's thread.
+#pragma once
+
+#include <cstdint>
+
+#include "framing.h"
+#include "mute_state.h"
+#include "receive.h"
+#include "request.h"
+#include "send.h"
+
+namespace odradek {
+
+struct Channel {
+  // How far the end of a connection has come.
+  enum class Life : uint8_t {
+    kOpen,       // reads, and is answered
+    kClosing,    // reads no more; what was received is still answered, then the write side shuts
+    kLingering,  // the write side is shut; what the peer still sends is discarded
+    kDead,       // the socket is closed; requests are still in handlers' hands
+  };
+
+  ChannelId id;
+  int fd = -1;
+  uint32_t listener = 0;
+  const Framing* framing = nullptr;
+  Receive receive;
+  Send send;
+
+  Life life = Life::kOpen;
+  MuteState mute = MuteState::kNotMuted;
+  CloseReason reason = CloseReason::kNone;
+  int error = 0;
+
+  // What the kernel said last (edge-triggered: kept until it says otherwise).
+  bool is_readable = false;
+  bool is_writable = true;
+  bool peer_closed = false;  // an event told so: reads go on to the end
+  bool is_ended = false;     // a read came to the end
+  bool has_failed = false;   // an event told so: takeError() says how
+
+  // The request channel had no room: held frames wait for a permit.
+  bool waits_for_room = false;
+  // Complete frames may be held, which no read will announce.
+  bool is_halted = false;
+
+  // Whether the processor's lists of this turn have it already.
+  bool in_ready = false;
+  bool in_touched = false;
+  bool in_completed_receives = false;
+  bool in_completed_sends = false;
+  bool in_disconnected = false;
+
+  // Frames completed and not yet settled by a reply that left, or by the end.
+  uint32_t outstanding = 0;
+  uint32_t next_sequence = 0;
+  uint32_t next_reply = 0;
+  // Settled without an answer.
+  uint32_t unanswered = 0;
+
+  size_t lingered_bytes = 0;
+
+  bool isMuted() const { return mute != MuteState::kNotMuted; }
+  bool isLive() const { return life == Life::kOpen || life == Life::kClosing; }
+  void on(MuteEvent event) { mute = afterEvent(mute, event); }
+};
+
+}  // namespace odradek

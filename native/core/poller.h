@@ -1,0 +1,45 @@
+// The kernel's readiness notification, as a seam (epoll, kqueue, a simulation).
+//
+// Edge-triggered in both directions: a descriptor is added once, with one system call, and each
+// event says that something changed since the last one. The caller keeps what is still readable
+// or writable, so muting a connection and waiting for room to write cost no system call.
+// A poller belongs to one thread; wake() alone may be called from any other.
+#pragma once
+
+#include <cstdint>
+
+namespace odradek {
+
+struct PollEvent {
+  uint64_t token = 0;
+  bool readable = false;
+  bool writable = false;
+  // The peer closed its write side, or more: reads will come to an end.
+  bool peer_closed = false;
+  // The connection failed; SocketOps::takeError says how.
+  bool failed = false;
+};
+
+class Poller {
+ public:
+  virtual ~Poller() = default;
+
+  // Opens the poller; 0 or errno.
+  virtual int open() = 0;
+
+  // Watches `fd` for both directions until it is closed; 0 or errno.
+  virtual int add(int fd, uint64_t token) = 0;
+
+  // Waits for events, for a wake(), or for the time-out (nanoseconds; 0: don't wait, below 0:
+  // without end). Returns the number of events, 0 after a wake or a signal, or -errno when the
+  // poller is lost.
+  virtual int wait(PollEvent* events, int capacity, int64_t timeout_ns) = 0;
+
+  // Ends a wait() under way or the next one. Any thread; the Doorbell decides when it is needed.
+  virtual void wake() = 0;
+
+  // A descriptor that is readable while events wait, for a loop that waits elsewhere.
+  virtual int descriptor() const = 0;
+};
+
+}  // namespace odradek

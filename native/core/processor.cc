@@ -1,0 +1,364 @@
+// The loop and its seven steps. What happens to one connection within a step is in
+// processor_channel.cc.
+#include "processor.h"
+
+#include <new>
+#include <utility>
+
+#include "check.h"
+
+namespace odradek {
+
+Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs,
+                     RequestChannel& requests, Consumer& consumer)
+    : id_(id),
+      poller_(seams.poller),
+      sockets_(seams.sockets),
+      clock_(seams.clock),
+      memory_(seams.memory),
+      configs_(std::move(configs)),
+      requests_(requests),
+      consumer_(consumer),
+      pool_(SlabPool::make(seams.memory)),
+      slab_(pool_) {
+  ODRADEK_REQUIRE(pool_ != nullptr);
+}
+
+Processor::~Processor() {
+  CommandBatch* batch = commands_.takeAll();
+  while (batch != nullptr) {
+    CommandBatch* next = batch->next;
+    for (Command& command : batch->commands) {
+      if (command.block != nullptr) command.block->release();
+    }
+    delete batch;
+    batch = next;
+  }
+  while (!new_connections_.empty()) sockets_.close(new_connections_.pop().fd);
+  for (auto& channel : slots_) {
+    if (channel != nullptr && channel->fd >= 0) sockets_.close(channel->fd);
+  }
+  slots_.clear();
+  for (Request& request : completed_receives_) request.block->release();
+  slab_.retire();
+  pool_->close();
+}
+
+int Processor::open() { return poller_.open(); }
+
+bool Processor::turn() {
+  if (has_ended_.load(std::memory_order_relaxed)) return false;
+  counters_.turns.add(1);
+  if (!draining_ && drain_asked_.load(std::memory_order_acquire)) beginDrain();
+  configureNewConnections();
+  processNewResponses();
+  poll();
+  processCompletedReceives();
+  processCompletedSends();
+  processDisconnected();
+  closeExcessConnections();
+  const CloseReason stop = stop_asked_.load(std::memory_order_acquire);
+  if (lost_ == 0 && stop == CloseReason::kNone) return true;
+  closeAll(lost_ != 0 ? CloseReason::kReactorLost : stop);
+  return false;
+}
+
+// --- The steps ---------------------------------------------------------------------------------
+
+void Processor::configureNewConnections() {
+  takeNewConnections();
+  for (NewConnection& connection : configuring_) configure(connection);
+  configuring_.clear();
+}
+
+void Processor::processNewResponses() {
+  CommandBatch* batch = commands_.takeAll();
+  while (batch != nullptr) {
+    for (Command& command : batch->commands) apply(command);
+    CommandBatch* next = batch->next;
+    delete batch;
+    batch = next;
+  }
+  // One gathered write for each connection, whatever number of replies it got.
+  for (Channel* channel : touched_) {
+    channel->in_touched = false;
+    flush(*channel);
+  }
+  touched_.clear();
+  // What the kernel took at once is complete: its connections are read in this turn already.
+  processCompletedSends();
+  serveWaiters();
+}
+
+void Processor::poll() {
+  int64_t timeout_ns = pollTimeout();
+  if (timeout_ns != 0 && !doorbell_.trySleep()) timeout_ns = 0;
+  const int count = poller_.wait(events_.data(), kEventsPerPoll, timeout_ns);
+  doorbell_.awake();
+  counters_.polls.add(1);
+  if (count < 0) {
+    lost_ = -count;
+    return;
+  }
+  now_ns_ = clock_.now();
+  for (int i = 0; i < count; i++) noteEvent(events_[static_cast<size_t>(i)]);
+  serveReady();
+}
+
+void Processor::processCompletedReceives() {
+  for (Channel* channel : receivers_) {
+    channel->in_completed_receives = false;
+    if (channel->mute != MuteState::kNotMuted) continue;
+    channel->mute = MuteState::kMuted;
+    channel->on(MuteEvent::kRequestReceived);
+  }
+  receivers_.clear();
+  const uint32_t unused = std::exchange(permits_, 0);
+  if (completed_receives_.empty() && unused == 0) return;
+  counters_.requests.add(completed_receives_.size());
+  requests_.push(completed_receives_, unused);
+}
+
+void Processor::processCompletedSends() {
+  for (Channel* channel : completed_sends_) {
+    channel->in_completed_sends = false;
+    if (channel->outstanding == 0 && channel->mute == MuteState::kMutedAndResponsePending) {
+      channel->on(MuteEvent::kResponseSent);
+      channel->mute = MuteState::kNotMuted;
+      if (canRead(*channel) || (channel->is_halted && canFrame(*channel))) markReady(*channel);
+    }
+    finishIfDone(*channel);
+  }
+  completed_sends_.clear();
+}
+
+void Processor::processDisconnected() {
+  for (Channel* channel : disconnected_) {
+    reportClosed(*channel);
+    freeSlot(*channel);
+  }
+  disconnected_.clear();
+  if (!std::exchange(events_posted_, false)) return;
+  consumer_.ring();
+}
+
+// Those that outstayed their linger.
+void Processor::closeExcessConnections() {
+  if (lingerers_.empty()) return;
+  const int64_t now_ns = clock_.now();
+  while (!lingerers_.empty() && lingerers_.front().deadline_ns <= now_ns) {
+    const ChannelId id = lingerers_.pop().id;
+    Channel* channel = find(id.slot, id.generation);
+    if (channel != nullptr && channel->life == Channel::Life::kLingering) closeSocket(*channel);
+  }
+}
+
+// --- Between turns -----------------------------------------------------------------------------
+
+int64_t Processor::pollTimeout() {
+  // Whatever this turn has begun goes on before the loop may sleep.
+  const bool is_owing = permits_ > 0 || !completed_receives_.empty() || events_posted_;
+  if (is_owing || !ready_.empty() || !disconnected_.empty()) return 0;
+  while (!lingerers_.empty()) {
+    const Lingerer& first = lingerers_.front();
+    if (find(first.id.slot, first.id.generation) == nullptr) {
+      lingerers_.pop();
+      continue;
+    }
+    const int64_t left_ns = first.deadline_ns - clock_.now();
+    return left_ns > 0 ? left_ns : 0;
+  }
+  return -1;
+}
+
+void Processor::noteEvent(const PollEvent& event) {
+  Channel* channel =
+      find(static_cast<uint32_t>(event.token), static_cast<uint32_t>(event.token >> 32));
+  if (channel == nullptr) return;  // closed since the kernel noted it
+  if (event.readable || event.peer_closed || event.failed) channel->is_readable = true;
+  if (event.writable) channel->is_writable = true;
+  if (event.peer_closed) channel->peer_closed = true;
+  if (event.failed) channel->has_failed = true;
+  markReady(*channel);
+}
+
+void Processor::serveReady() {
+  serving_.swap(ready_);
+  for (const ChannelId& id : serving_) {
+    Channel* channel = find(id.slot, id.generation);
+    if (channel == nullptr) continue;
+    channel->in_ready = false;
+    serve(*channel);
+  }
+  serving_.clear();
+}
+
+void Processor::serveWaiters() {
+  if (permits_granted_.load(std::memory_order_relaxed)) {
+    permits_granted_.store(false, std::memory_order_relaxed);
+    permits_ += requests_.collectGrant(*this);
+  }
+  serving_waiters_ = true;
+  while (!room_waiters_.empty()) {
+    if (permits_ == 0) permits_ = requests_.acquire(*this);
+    if (permits_ == 0) break;
+    const ChannelId id = room_waiters_.pop();
+    Channel* channel = find(id.slot, id.generation);
+    if (channel == nullptr || !channel->waits_for_room) continue;
+    leaveRoomWaiters(*channel);
+    cutHeldFrames(*channel);
+    if (canRead(*channel)) markReady(*channel);
+    finishIfDone(*channel);
+  }
+  serving_waiters_ = false;
+}
+
+void Processor::beginDrain() {
+  draining_ = true;
+  for (auto& channel : slots_) {
+    if (channel != nullptr) finishIfDone(*channel);
+  }
+}
+
+// --- From other threads ------------------------------------------------------------------------
+
+Processor::Offer Processor::offer(NewConnection& connection, RoomListener& listener) {
+  {
+    std::lock_guard lock(connections_mutex_);
+    if (has_ended_.load(std::memory_order_relaxed)) return Offer::kGone;
+    if (new_connections_.size() >= kNewConnectionQueue) {
+      for (const RoomListener* known : room_listeners_) {
+        if (known == &listener) return Offer::kFull;
+      }
+      room_listeners_.push_back(&listener);
+      return Offer::kFull;
+    }
+    new_connections_.push(std::move(connection));
+  }
+  wakeUp();
+  return Offer::kTaken;
+}
+
+void Processor::takeNewConnections() {
+  std::vector<RoomListener*> listeners;
+  {
+    std::lock_guard lock(connections_mutex_);
+    if (new_connections_.empty()) return;
+    while (!new_connections_.empty()) configuring_.push_back(new_connections_.pop());
+    listeners.swap(room_listeners_);
+  }
+  for (RoomListener* listener : listeners) listener->roomForConnections();
+}
+
+void Processor::submit(CommandBatch* batch) {
+  commands_.push(batch);
+  wakeUp();
+}
+
+void Processor::drain() {
+  drain_asked_.store(true, std::memory_order_release);
+  wakeUp();
+}
+
+void Processor::stop(CloseReason reason) {
+  stop_asked_.store(reason, std::memory_order_release);
+  wakeUp();
+}
+
+void Processor::permitsGranted() {
+  permits_granted_.store(true, std::memory_order_relaxed);
+  wakeUp();
+}
+
+void Processor::wakeUp() {
+  if (doorbell_.ring()) poller_.wake();
+}
+
+// --- Slots and the end -------------------------------------------------------------------------
+
+Channel* Processor::find(uint32_t slot, uint32_t generation) {
+  if (slot >= slots_.size() || generations_[slot] != generation) return nullptr;
+  return slots_[slot].get();
+}
+
+Channel* Processor::takeSlot() {
+  uint32_t slot = 0;
+  if (!free_slots_.empty()) {
+    slot = free_slots_.back();
+    free_slots_.pop_back();
+  } else {
+    if (slots_.size() == kMaxSlots) return nullptr;
+    slot = static_cast<uint32_t>(slots_.size());
+    slots_.emplace_back();
+    generations_.push_back(0);
+  }
+  slots_[slot].reset(new (std::nothrow) Channel());
+  Channel* channel = slots_[slot].get();
+  if (channel == nullptr) {
+    free_slots_.push_back(slot);
+    return nullptr;
+  }
+  channel->id = {id_, slot, generations_[slot]};
+  counters_.connections.add(1);
+  return channel;
+}
+
+void Processor::freeSlot(const Channel& channel) {
+  const uint32_t slot = channel.id.slot;
+  generations_[slot]++;
+  slots_[slot].reset();
+  free_slots_.push_back(slot);
+  counters_.connections.subtract(1);
+}
+
+void Processor::post(Event* event) {
+  consumer_.post(event);
+  events_posted_ = true;
+}
+
+void Processor::closeAll(CloseReason reason) {
+  for (Request& request : completed_receives_) request.block->release();
+  completed_receives_.clear();
+  receivers_.clear();
+  completed_sends_.clear();
+  disconnected_.clear();
+  for (auto& channel : slots_) {
+    if (channel == nullptr) continue;
+    if (channel->reason == CloseReason::kNone) channel->reason = reason;
+    if (channel->fd >= 0) sockets_.close(std::exchange(channel->fd, -1));
+    channel->unanswered += std::exchange(channel->outstanding, 0);
+    reportClosed(*channel);
+    freeSlot(*channel);
+  }
+  requests_.forget(*this);
+  requests_.push(completed_receives_, std::exchange(permits_, 0));
+  if (lost_ != 0) {
+    auto* event = new Event();
+    event->kind = Event::Kind::kFatal;
+    event->error = lost_;
+    event->channel.processor = id_;
+    post(event);
+  }
+  std::vector<RoomListener*> listeners;
+  {
+    std::lock_guard lock(connections_mutex_);
+    has_ended_.store(true, std::memory_order_relaxed);
+    while (!new_connections_.empty()) sockets_.close(new_connections_.pop().fd);
+    listeners.swap(room_listeners_);
+  }
+  for (RoomListener* listener : listeners) listener->roomForConnections();
+  consumer_.ring();
+}
+
+void Processor::reportClosed(Channel& channel) {
+  counters_.closed.add(1);
+  auto* event = new Event();
+  event->kind = Event::Kind::kClosed;
+  event->channel = channel.id;
+  event->reason = channel.reason;
+  event->error = channel.error;
+  event->count = channel.unanswered;
+  post(event);
+}
+
+}  // namespace odradek

@@ -1,0 +1,212 @@
+// Kafka's Processor: the loop that owns the connections given to it, reads and frames their
+// requests, and writes their replies. Everything but offer(), submit(), drain(), stop() and the
+// counters belongs to its thread; the loop can be stepped turn by turn without one.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "block.h"
+#include "bounds.h"
+#include "channel.h"
+#include "clock.h"
+#include "consumer.h"
+#include "counter.h"
+#include "mailbox.h"
+#include "poller.h"
+#include "request_channel.h"
+#include "ring.h"
+#include "socket_ops.h"
+
+namespace odradek {
+
+// What a processor needs to know of its listeners.
+struct ChannelConfig {
+  const Framing* framing = nullptr;
+  // Connections are read only after an accept command (the service has an onConnect).
+  bool waits_for_accept = false;
+};
+
+// An accepted socket on its way to a processor.
+struct NewConnection {
+  int fd = -1;
+  uint32_t listener = 0;
+  Endpoint local;
+  Endpoint remote;
+};
+
+// Told, by a processor's thread, that its queue of new connections has room again.
+class RoomListener {
+ public:
+  virtual void roomForConnections() = 0;
+
+ protected:
+  ~RoomListener() = default;
+};
+
+struct ProcessorCounters {
+  Counter turns, polls, reads, writes, wakes;
+  Counter bytes_read, bytes_written;
+  Counter opened, closed, requests, responses;
+  Counter connections, waiting_for_room, stray_replies;
+};
+
+class Processor final : public FrameSink, public PermitWaiter {
+ public:
+  struct Seams {
+    Poller& poller;
+    SocketOps& sockets;
+    Clock& clock;
+    Memory& memory;
+  };
+
+  enum class Offer : uint8_t { kTaken, kFull, kGone };
+
+  Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs, RequestChannel& requests,
+            Consumer& consumer);
+  Processor(const Processor&) = delete;
+  Processor& operator=(const Processor&) = delete;
+  ~Processor();
+
+  // Opens the poller; 0 or errno.
+  int open();
+
+  // One turn of the loop. False: the loop has ended and everything is closed.
+  bool turn();
+
+  // Any thread. With kFull the listener is told when there is room.
+  Offer offer(NewConnection& connection, RoomListener& listener);
+
+  // Any thread. Never blocks; a batch for a processor that has ended is dropped.
+  void submit(CommandBatch* batch);
+
+  // Any thread: read no more, answer what was received, close each connection when it is done.
+  void drain();
+
+  // Any thread: end the loop, closing every connection with `reason`.
+  void stop(CloseReason reason);
+
+  uint32_t id() const { return id_; }
+  const ProcessorCounters& counters() const { return counters_; }
+
+ private:
+  // Kafka's seven steps.
+  void configureNewConnections();
+  void processNewResponses();
+  void poll();
+  void processCompletedReceives();
+  void processCompletedSends();
+  void processDisconnected();
+  void closeExcessConnections();
+
+  // FrameSink: the frames of current_.
+  bool admit() override;
+  void complete(Block* block, size_t offset, const Cut& cut) override;
+
+  // PermitWaiter.
+  void permitsGranted() override;
+
+  void wakeUp();
+  void takeNewConnections();
+  void configure(NewConnection& connection);
+  void apply(Command& command);
+  void applyReply(Channel& channel, Command& command);
+  void applySetFraming(Channel& channel, Command& command);
+  void leaveRoomWaiters(Channel& channel);
+  void serveWaiters();
+  int64_t pollTimeout();
+  void noteEvent(const PollEvent& event);
+  void serveReady();
+  void serve(Channel& channel);
+  bool canFrame(const Channel& channel) const;
+  bool canRead(const Channel& channel) const;
+  void cutHeldFrames(Channel& channel);
+  void read(Channel& channel);
+  void readOnce(Channel& channel, size_t* budget);
+  void inputEnded(Channel& channel);
+  void framed(Channel& channel, Receive::Outcome outcome);
+  void flush(Channel& channel);
+  void settle(Channel& channel, const Segment& segment, bool sent);
+  void beginDrain();
+  void beginClose(Channel& channel, CloseReason reason);
+  void finishIfDone(Channel& channel);
+  void shutDown(Channel& channel);
+  void discardInput(Channel& channel);
+  void fail(Channel& channel, CloseReason reason, int error);
+  void closeSocket(Channel& channel);
+  void markReady(Channel& channel);
+  void markCompletedSend(Channel& channel);
+  void markDisconnected(Channel& channel);
+  void closeAll(CloseReason reason);
+  void reportClosed(Channel& channel);
+
+  Channel* find(uint32_t slot, uint32_t generation);
+  Channel* takeSlot();
+  void freeSlot(const Channel& channel);
+  void post(Event* event);
+
+  const uint32_t id_;
+  Poller& poller_;
+  SocketOps& sockets_;
+  Clock& clock_;
+  Memory& memory_;
+  const std::vector<ChannelConfig> configs_;
+  RequestChannel& requests_;
+  Consumer& consumer_;
+  ProcessorCounters counters_;
+
+  SlabPool* pool_;
+  SlabWriter slab_;
+
+  std::vector<std::unique_ptr<Channel>> slots_;
+  std::vector<uint32_t> generations_;
+  std::vector<uint32_t> free_slots_;
+  uint32_t next_index_ = 0;
+
+  std::vector<NewConnection> configuring_;
+
+  // The lists of a turn; nothing is freed before processDisconnected().
+  std::vector<ChannelId> ready_;
+  std::vector<ChannelId> serving_;
+  std::vector<Channel*> touched_;
+  std::vector<Channel*> receivers_;
+  std::vector<Request> completed_receives_;
+  std::vector<Channel*> completed_sends_;
+  std::vector<Channel*> disconnected_;
+  std::array<PollEvent, kEventsPerPoll> events_;
+  bool events_posted_ = false;
+  int64_t now_ns_ = 0;
+
+  // The connection whose frames are being cut, and the permits left for it and those after it.
+  Channel* current_ = nullptr;
+  uint32_t permits_ = 0;
+  // Connections that found no permit, longest waiting first.
+  Ring<ChannelId> room_waiters_;
+  bool serving_waiters_ = false;
+
+  struct Lingerer {
+    ChannelId id;
+    int64_t deadline_ns = 0;
+  };
+  Ring<Lingerer> lingerers_;
+
+  bool draining_ = false;
+  int lost_ = 0;
+
+  // Shared with other threads.
+  Doorbell doorbell_;
+  Mailbox<CommandBatch> commands_;
+  std::atomic<bool> drain_asked_{false};
+  std::atomic<bool> permits_granted_{false};
+  std::atomic<CloseReason> stop_asked_{CloseReason::kNone};
+  std::atomic<bool> has_ended_{false};
+  std::mutex connections_mutex_;
+  Ring<NewConnection> new_connections_;
+  std::vector<RoomListener*> room_listeners_;
+};
+
+}  // namespace odradek

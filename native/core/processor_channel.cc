@@ -1,0 +1,416 @@
+// What a processor does with one connection: configure, read and frame, write and settle, close.
+#include <cerrno>
+#include <new>
+#include <utility>
+
+#include "check.h"
+#include "processor.h"
+
+namespace odradek {
+namespace {
+
+uint64_t tokenOf(const ChannelId& id) { return uint64_t{id.generation} << 32 | id.slot; }
+
+CloseReason reasonOf(int error) {
+  switch (error) {
+    case ECONNRESET:
+    case EPIPE:
+    case ECONNABORTED:
+      return CloseReason::kPeerReset;
+    default:
+      return CloseReason::kIoError;
+  }
+}
+
+}  // namespace
+
+// --- Opening -----------------------------------------------------------------------------------
+
+void Processor::configure(NewConnection& connection) {
+  Channel* channel = draining_ ? nullptr : takeSlot();
+  if (channel == nullptr) {
+    sockets_.close(connection.fd);
+    return;
+  }
+  const ChannelConfig& config = configs_[connection.listener];
+  channel->fd = connection.fd;
+  channel->listener = connection.listener;
+  channel->framing = config.framing;
+  channel->mute = config.waits_for_accept ? MuteState::kMuted : MuteState::kNotMuted;
+  auto* event = new (std::nothrow) Event();
+  if (event == nullptr || poller_.add(connection.fd, tokenOf(channel->id)) != 0) {
+    delete event;
+    sockets_.close(connection.fd);
+    freeSlot(*channel);
+    return;
+  }
+  counters_.opened.add(1);
+  event->kind = Event::Kind::kOpened;
+  event->channel = channel->id;
+  event->listener = connection.listener;
+  // Kafka's ServerConnectionId index: non-negative, wraps.
+  event->index = next_index_;
+  next_index_ = (next_index_ + 1) & 0x7fffffff;
+  event->local = std::move(connection.local);
+  event->remote = std::move(connection.remote);
+  post(event);
+}
+
+// --- Commands ----------------------------------------------------------------------------------
+
+void Processor::apply(Command& command) {
+  Channel* channel = find(command.channel.slot, command.channel.generation);
+  if (channel == nullptr) {
+    if (command.block != nullptr) command.block->release();
+    return;
+  }
+  switch (command.kind) {
+    case Command::Kind::kReply:
+      applyReply(*channel, command);
+      break;
+    case Command::Kind::kAccept:
+      if (channel->mute == MuteState::kMuted) channel->mute = MuteState::kNotMuted;
+      markReady(*channel);
+      break;
+    case Command::Kind::kClose:
+      beginClose(*channel, command.reason);
+      break;
+    case Command::Kind::kSetFraming:
+      applySetFraming(*channel, command);
+      break;
+  }
+}
+
+void Processor::applyReply(Channel& channel, Command& command) {
+  const Segment segment = {
+      .block = command.block,
+      .offset = command.offset,
+      .length = command.length,
+      .settles = command.settles,
+      .sequence = command.sequence,
+      .notify = command.notify,
+      .discarded = command.discarded,
+  };
+  if (command.settles > 0) {
+    // A reply to a request that was settled before, or out of its order, is our own bug.
+    const bool is_stray = command.sequence != channel.next_reply ||
+                          channel.next_sequence - channel.next_reply < command.settles;
+    ODRADEK_ASSERT(!is_stray);
+    if (is_stray) {
+      counters_.stray_replies.add(1);
+      if (command.block != nullptr) command.block->release();
+      return;
+    }
+    channel.next_reply += command.settles;
+  }
+  if (!channel.isLive()) {
+    settle(channel, segment, false);
+    return;
+  }
+  channel.send.push(segment);
+  if (command.reason != CloseReason::kNone) beginClose(channel, command.reason);
+  if (channel.in_touched) return;
+  channel.in_touched = true;
+  touched_.push_back(&channel);
+}
+
+void Processor::applySetFraming(Channel& channel, Command& command) {
+  if (channel.life == Channel::Life::kOpen) {
+    ODRADEK_ASSERT(command.settles <= channel.outstanding);
+    ODRADEK_ASSERT(command.settles == 0 ||
+                   command.sequence + command.settles == channel.next_sequence);
+    channel.outstanding -= command.settles;
+    channel.next_sequence -= command.settles;
+    channel.framing = command.framing;
+    const std::byte* bytes =
+        command.block == nullptr ? nullptr : command.block->data() + command.offset;
+    if (channel.receive.unread(memory_, bytes, command.length)) {
+      channel.is_halted = !channel.receive.empty();
+      if (channel.outstanding == 0) markCompletedSend(channel);
+    } else {
+      beginClose(channel, CloseReason::kOutOfMemory);
+    }
+  } else if (command.settles > 0) {
+    // Withdrawn requests of a connection that has ended meanwhile: they were received.
+    channel.next_reply += command.settles;
+    settle(channel, {.settles = command.settles, .discarded = true}, false);
+  }
+  if (command.block != nullptr) command.block->release();
+}
+
+// --- Reading -----------------------------------------------------------------------------------
+
+void Processor::serve(Channel& channel) {
+  if (channel.life == Channel::Life::kLingering) discardInput(channel);
+  if (!channel.isLive()) return;
+  if (channel.has_failed && !canRead(channel)) {
+    // Nobody will read the error out of it: a muted connection notices here, once.
+    channel.has_failed = false;
+    const int error = sockets_.takeError(channel.fd);
+    if (error != 0) return fail(channel, reasonOf(error), error);
+  }
+  if (channel.is_writable && !channel.send.empty()) flush(channel);
+  if (channel.is_halted && canFrame(channel)) cutHeldFrames(channel);
+  if (canRead(channel)) read(channel);
+  finishIfDone(channel);
+}
+
+bool Processor::canFrame(const Channel& channel) const {
+  return channel.life == Channel::Life::kOpen && !channel.isMuted() && !channel.waits_for_room;
+}
+
+bool Processor::canRead(const Channel& channel) const {
+  return channel.is_readable && !channel.is_ended && !channel.is_halted && !draining_ &&
+         canFrame(channel);
+}
+
+void Processor::read(Channel& channel) {
+  size_t budget = kReadBytesPerTurn;
+  while (canRead(channel)) {
+    if (budget == 0) return markReady(channel);
+    readOnce(channel, &budget);
+  }
+}
+
+void Processor::readOnce(Channel& channel, size_t* budget) {
+  Receive::Target target;
+  if (!channel.receive.prepare(slab_, memory_, &target)) {
+    return framed(channel, Receive::Outcome::kRefused);
+  }
+  const ssize_t count = sockets_.read(channel.fd, target.parts, target.count);
+  counters_.reads.add(1);
+  if (count <= 0) {
+    channel.receive.readNothing();
+    if (count == 0) return inputEnded(channel);
+    if (count == -EINTR) return;
+    if (count == -EAGAIN || count == -EWOULDBLOCK) {
+      channel.is_readable = false;
+      return;
+    }
+    return fail(channel, reasonOf(static_cast<int>(-count)), static_cast<int>(-count));
+  }
+  const auto bytes = static_cast<size_t>(count);
+  counters_.bytes_read.add(bytes);
+  *budget -= bytes < *budget ? bytes : *budget;
+  // A short read emptied the kernel's buffer; what comes later is a new event. An end that was
+  // already announced is not, so then the reads go on until they find it.
+  if (bytes < target.total_bytes && !channel.peer_closed && !channel.has_failed) {
+    channel.is_readable = false;
+  }
+  current_ = &channel;
+  framed(channel,
+         channel.receive.received(target, bytes, *channel.framing, slab_, memory_, *this));
+}
+
+void Processor::inputEnded(Channel& channel) {
+  channel.is_ended = true;
+  channel.is_readable = false;
+}
+
+void Processor::cutHeldFrames(Channel& channel) {
+  if (!canFrame(channel)) return;
+  current_ = &channel;
+  framed(channel, channel.receive.cutHeld(*channel.framing, memory_, *this));
+}
+
+void Processor::framed(Channel& channel, Receive::Outcome outcome) {
+  channel.is_halted = outcome == Receive::Outcome::kHalted;
+  if (outcome == Receive::Outcome::kBroken) {
+    beginClose(channel, channel.receive.brokenReason());
+  } else if (outcome == Receive::Outcome::kRefused) {
+    beginClose(channel, CloseReason::kOutOfMemory);
+  }
+}
+
+bool Processor::admit() {
+  Channel& channel = *current_;
+  if (channel.outstanding >= kFramesPerBatch) return false;
+  const bool is_last_in_line = !serving_waiters_ && !room_waiters_.empty();
+  if (permits_ == 0 && !is_last_in_line) permits_ = requests_.acquire(*this);
+  if (permits_ > 0 && !is_last_in_line) {
+    permits_--;
+    return true;
+  }
+  channel.waits_for_room = true;
+  counters_.waiting_for_room.add(1);
+  room_waiters_.push(channel.id);
+  return false;
+}
+
+void Processor::complete(Block* block, size_t offset, const Cut& cut) {
+  Channel& channel = *current_;
+  completed_receives_.push_back({
+      .channel = channel.id,
+      .sequence = channel.next_sequence,
+      .block = block,
+      .offset = static_cast<uint32_t>(offset),
+      .frame_bytes = static_cast<uint32_t>(cut.frame_bytes),
+      .body_begin = static_cast<uint32_t>(cut.body_begin),
+      .body_end = static_cast<uint32_t>(cut.body_end),
+      .received_at_ns = now_ns_,
+  });
+  channel.next_sequence++;
+  channel.outstanding++;
+  if (channel.in_completed_receives) return;
+  channel.in_completed_receives = true;
+  receivers_.push_back(&channel);
+}
+
+void Processor::leaveRoomWaiters(Channel& channel) {
+  if (!channel.waits_for_room) return;
+  channel.waits_for_room = false;
+  counters_.waiting_for_room.subtract(1);
+}
+
+// --- Writing -----------------------------------------------------------------------------------
+
+void Processor::flush(Channel& channel) {
+  if (!channel.isLive()) return;
+  Send::Outcome outcome = Send::Outcome::kFull;
+  if (channel.is_writable) {
+    uint64_t calls = 0;
+    uint64_t bytes = 0;
+    outcome = channel.send.flush(sockets_, channel.fd, &calls, &bytes);
+    counters_.writes.add(calls);
+    counters_.bytes_written.add(bytes);
+  }
+  Segment segment;
+  while (channel.send.popSettled(&segment)) settle(channel, segment, true);
+  switch (outcome) {
+    case Send::Outcome::kDone:
+      markCompletedSend(channel);
+      break;
+    case Send::Outcome::kFull:
+      if (channel.send.empty()) {
+        markCompletedSend(channel);
+      } else {
+        channel.is_writable = false;
+        channel.send.detach(memory_);
+      }
+      break;
+    case Send::Outcome::kBudget:
+      markReady(channel);
+      break;
+    case Send::Outcome::kFailed:
+      fail(channel, reasonOf(channel.send.error()), channel.send.error());
+      break;
+  }
+}
+
+void Processor::settle(Channel& channel, const Segment& segment, bool sent) {
+  ODRADEK_REQUIRE(segment.settles <= channel.outstanding);
+  channel.outstanding -= segment.settles;
+  if (sent && !segment.discarded) {
+    counters_.responses.add(segment.settles);
+  } else {
+    channel.unanswered += segment.settles;
+  }
+  if (segment.block != nullptr) segment.block->release();
+  if (segment.notify) {
+    auto* event = new Event();
+    event->kind = Event::Kind::kSent;
+    event->channel = channel.id;
+    event->reason = channel.reason;
+    event->count = segment.sequence;
+    event->ok = sent;
+    post(event);
+  }
+  if (channel.life == Channel::Life::kDead && channel.outstanding == 0) markDisconnected(channel);
+}
+
+// --- Closing -----------------------------------------------------------------------------------
+
+void Processor::beginClose(Channel& channel, CloseReason reason) {
+  if (channel.life != Channel::Life::kOpen) return;
+  channel.life = Channel::Life::kClosing;
+  channel.reason = reason;
+  channel.receive.drop();
+  channel.is_halted = false;
+  leaveRoomWaiters(channel);
+  finishIfDone(channel);
+}
+
+// Takes the next step of an end, once everything that was received is settled.
+void Processor::finishIfDone(Channel& channel) {
+  if (!channel.isLive() || channel.outstanding > 0 || !channel.send.empty()) return;
+  if (channel.life == Channel::Life::kClosing) return shutDown(channel);
+  if (channel.is_halted || channel.waits_for_room) return;
+  if (channel.is_ended) {
+    channel.reason =
+        channel.receive.empty() ? CloseReason::kPeerClosed : CloseReason::kTruncatedFrame;
+    closeSocket(channel);
+  } else if (draining_) {
+    beginClose(channel, CloseReason::kServerClosed);
+  }
+}
+
+void Processor::shutDown(Channel& channel) {
+  if (channel.is_ended || sockets_.shutdownWrite(channel.fd) != 0) return closeSocket(channel);
+  channel.life = Channel::Life::kLingering;
+  lingerers_.push({channel.id, clock_.now() + kLingerNs});
+  // Input that is already here can't announce itself again.
+  channel.is_readable = true;
+  discardInput(channel);
+}
+
+void Processor::discardInput(Channel& channel) {
+  while (channel.is_readable) {
+    if (channel.lingered_bytes >= kLingerBytes || !slab_.ensure(kMinReadBytes)) break;
+    const iovec part = {slab_.at(), slab_.room()};
+    const ssize_t count = sockets_.read(channel.fd, &part, 1);
+    counters_.reads.add(1);
+    if (count == -EINTR) continue;
+    if (count == -EAGAIN || count == -EWOULDBLOCK) {
+      channel.is_readable = false;
+      return;
+    }
+    if (count <= 0) break;
+    channel.lingered_bytes += static_cast<size_t>(count);
+  }
+  if (channel.is_readable) closeSocket(channel);
+}
+
+// The connection is of no use any more: what was received is still handled, for its effects.
+void Processor::fail(Channel& channel, CloseReason reason, int error) {
+  if (channel.reason == CloseReason::kNone) channel.reason = reason;
+  channel.error = error;
+  channel.receive.drop();
+  channel.is_halted = false;
+  leaveRoomWaiters(channel);
+  closeSocket(channel);
+  Segment segment;
+  while (channel.send.popAny(&segment)) settle(channel, segment, false);
+  if (channel.outstanding == 0) return;
+  auto* event = new Event();
+  event->kind = Event::Kind::kReset;
+  event->channel = channel.id;
+  post(event);
+}
+
+void Processor::closeSocket(Channel& channel) {
+  sockets_.close(std::exchange(channel.fd, -1));
+  channel.life = Channel::Life::kDead;
+  if (channel.outstanding == 0) markDisconnected(channel);
+}
+
+// --- The lists of a turn -----------------------------------------------------------------------
+
+void Processor::markReady(Channel& channel) {
+  if (channel.in_ready) return;
+  channel.in_ready = true;
+  ready_.push_back(channel.id);
+}
+
+void Processor::markCompletedSend(Channel& channel) {
+  if (channel.in_completed_sends) return;
+  channel.in_completed_sends = true;
+  completed_sends_.push_back(&channel);
+}
+
+void Processor::markDisconnected(Channel& channel) {
+  if (channel.in_disconnected) return;
+  channel.in_disconnected = true;
+  disconnected_.push_back(&channel);
+}
+
+}  // namespace odradek

@@ -1,0 +1,97 @@
+// What crosses between processors and request handlers: requests one way, commands the other, and
+// events beside the requests.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "block.h"
+#include "close_reason.h"
+#include "framing.h"
+#include "socket_ops.h"
+
+namespace odradek {
+
+// Names a connection for as long as it lives: a slot of a processor is used again, a slot with
+// its generation never (within 2^32 connections of one slot).
+struct ChannelId {
+  uint32_t processor = 0;
+  uint32_t slot = 0;
+  uint32_t generation = 0;
+
+  bool operator==(const ChannelId&) const = default;
+};
+
+// One complete frame. Whoever holds it holds one reference to the block.
+struct Request {
+  ChannelId channel;
+  // Its place among the frames of its connection (wraps).
+  uint32_t sequence = 0;
+  Block* block = nullptr;
+  // The frame's bytes in the block, and the body's part of them (relative to the frame).
+  uint32_t offset = 0;
+  uint32_t frame_bytes = 0;
+  uint32_t body_begin = 0;
+  uint32_t body_end = 0;
+  // When the turn that completed the frame had read it (Clock).
+  int64_t received_at_ns = 0;
+};
+
+// What a request handler thread tells a processor about one connection.
+struct Command {
+  enum class Kind : uint8_t {
+    kReply,       // bytes, or none, that settle `settles` requests from `sequence` on
+    kAccept,      // onConnect accepted: begin to read
+    kClose,       // close in order, with `reason`
+    kSetFraming,  // cut everything that follows by `framing`; `bytes` were cut wrongly: cut again
+  };
+
+  Kind kind = Kind::kReply;
+  CloseReason reason = CloseReason::kNone;  // kReply: close in order once this has left
+  bool discarded = false;                   // kReply: settled without an answer
+  bool notify = false;                      // kReply: an event says whether it was sent
+  ChannelId channel;
+  uint32_t sequence = 0;
+  // kReply: requests that this settles. kSetFraming: requests that are withdrawn.
+  uint32_t settles = 0;
+  // One reference; null where there are no bytes.
+  Block* block = nullptr;
+  uint32_t offset = 0;
+  uint32_t length = 0;
+  const Framing* framing = nullptr;
+};
+
+// The commands of one turn for one processor.
+struct CommandBatch {
+  std::vector<Command> commands;
+  CommandBatch* next = nullptr;
+};
+
+// What happened beside requests, for the thread that owns the server.
+struct Event {
+  enum class Kind : uint8_t {
+    kOpened,       // before anything else of this connection
+    kReset,        // the peer is gone, requests of it are still in work
+    kClosed,       // the socket is closed and every request settled
+    kSent,         // the fate of a reply whose command asked for it
+    kAcceptError,  // a listener could not accept: `error`
+    kFatal,        // a processor or acceptor lost its poller: `error`
+  };
+
+  Kind kind = Kind::kOpened;
+  ChannelId channel;
+  CloseReason reason = CloseReason::kNone;
+  int error = 0;
+  // kOpened, kAcceptError: index of the listener. kOpened: the connection's index.
+  uint32_t listener = 0;
+  uint32_t index = 0;
+  // kClosed: requests without an answer. kSent: the sequence.
+  uint32_t count = 0;
+  bool ok = false;
+  Endpoint local;
+  Endpoint remote;
+  Event* next = nullptr;
+};
+
+}  // namespace odradek

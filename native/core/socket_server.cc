@@ -1,0 +1,136 @@
+#include "socket_server.h"
+
+#include <cstdio>
+#include <utility>
+
+namespace odradek {
+namespace {
+
+void runProcessor(void* processor) {
+  while (static_cast<Processor*>(processor)->turn()) {
+  }
+}
+
+void runAcceptor(void* acceptor) {
+  while (static_cast<Acceptor*>(acceptor)->turn()) {
+  }
+}
+
+StartError threadError(const char* call, int error) {
+  return {StartError::Step::kThread, call, -1, error};
+}
+
+}  // namespace
+
+SocketServer::SocketServer(ServerConfig config, Platform& platform, Consumer& consumer)
+    : config_(std::move(config)),
+      platform_(platform),
+      consumer_(consumer),
+      requests_(config_.queued_max_requests, config_.max_pending_requests, consumer) {}
+
+SocketServer::~SocketServer() { stop(CloseReason::kDeadline); }
+
+StartError SocketServer::start() {
+  StartError error = open();
+  if (error.step == StartError::Step::kNone) error = startThreads();
+  if (error.step != StartError::Step::kNone) {
+    stop(CloseReason::kServerClosed);
+    acceptors_.clear();
+    processors_.clear();
+    pollers_.clear();
+    bound_.clear();
+  }
+  return error;
+}
+
+StartError SocketServer::open() {
+  StartError error = openProcessors();
+  if (error.step == StartError::Step::kNone) error = openListeners();
+  return error;
+}
+
+StartError SocketServer::openProcessors() {
+  std::vector<ChannelConfig> channels;
+  for (const ListenerConfig& listener : config_.listeners) {
+    channels.push_back({keepFraming(listener.framing), config_.waits_for_accept});
+  }
+  for (uint32_t id = 0; id < config_.network_threads; id++) {
+    pollers_.push_back(platform_.makePoller());
+    processors_.push_back(std::make_unique<Processor>(
+        id,
+        Processor::Seams{*pollers_.back(), platform_.sockets(), platform_.clock(),
+                         platform_.memory()},
+        channels, requests_, consumer_));
+    const int error = processors_.back()->open();
+    if (error != 0) return threadError("poller", error);
+  }
+  return {};
+}
+
+StartError SocketServer::openListeners() {
+  std::vector<Processor*> processors;
+  for (auto& processor : processors_) processors.push_back(processor.get());
+  for (size_t i = 0; i < config_.listeners.size(); i++) {
+    const ListenerConfig& listener = config_.listeners[i];
+    Endpoint bound;
+    const char* step = "listen";
+    const int fd = platform_.sockets().listen(listener.where, listener.backlog, &bound, &step);
+    if (fd < 0) return {StartError::Step::kListen, step, static_cast<int>(i), -fd};
+    bound_.push_back(bound);
+    pollers_.push_back(platform_.makePoller());
+    acceptors_.push_back(std::make_unique<Acceptor>(
+        static_cast<uint32_t>(i),
+        Acceptor::Seams{*pollers_.back(), platform_.sockets(), platform_.clock()}, processors,
+        consumer_));
+    const int error = acceptors_.back()->open(fd);
+    if (error != 0) return threadError("poller", error);
+  }
+  return {};
+}
+
+StartError SocketServer::startThreads() {
+  char name[16];
+  int error = 0;
+  for (auto& processor : processors_) {
+    std::snprintf(name, sizeof(name), "odradek-net-%u", processor->id() % 1000);
+    auto thread = platform_.threads().start(name, runProcessor, processor.get(), &error);
+    if (thread == nullptr) return threadError("thread", error);
+    processor_threads_.push_back(std::move(thread));
+  }
+  for (size_t i = 0; i < acceptors_.size(); i++) {
+    std::snprintf(name, sizeof(name), "odradek-acc-%u", static_cast<unsigned>(i % 1000));
+    auto thread = platform_.threads().start(name, runAcceptor, acceptors_[i].get(), &error);
+    if (thread == nullptr) return threadError("thread", error);
+    acceptor_threads_.push_back(std::move(thread));
+  }
+  return {};
+}
+
+void SocketServer::joinAcceptors() {
+  for (auto& acceptor : acceptors_) acceptor->stop();
+  acceptor_threads_.clear();
+}
+
+void SocketServer::drain() {
+  joinAcceptors();
+  for (auto& processor : processors_) processor->drain();
+}
+
+void SocketServer::stop(CloseReason reason) {
+  joinAcceptors();
+  for (auto& processor : processors_) processor->stop(reason);
+  processor_threads_.clear();
+}
+
+void SocketServer::submit(uint32_t processor, CommandBatch* batch) {
+  processors_[processor]->submit(batch);
+}
+
+const Framing* SocketServer::keepFraming(const Framing& framing) {
+  for (const Framing& kept : framings_) {
+    if (kept == framing) return &kept;
+  }
+  return &framings_.emplace_back(framing);
+}
+
+}  // namespace odradek

@@ -1,0 +1,103 @@
+// Kafka's SocketServer: the listeners' acceptors, the processors that all listeners share, and the
+// request channel between them and the request handlers; each loop in a thread of its own.
+//
+// Belongs to the thread that made it. Before it is destroyed it must be stopped (stop() joins).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "acceptor.h"
+#include "consumer.h"
+#include "framing.h"
+#include "processor.h"
+#include "request_channel.h"
+#include "thread.h"
+
+namespace odradek {
+
+// What the system provides: the seams, and threads.
+class Platform {
+ public:
+  virtual ~Platform() = default;
+  virtual std::unique_ptr<Poller> makePoller() = 0;
+  virtual SocketOps& sockets() = 0;
+  virtual Clock& clock() = 0;
+  virtual Memory& memory() = 0;
+  virtual ThreadStarter& threads() = 0;
+};
+
+struct ListenerConfig {
+  Endpoint where;
+  int backlog = 511;
+  Framing framing;
+};
+
+struct ServerConfig {
+  std::vector<ListenerConfig> listeners;
+  uint32_t network_threads = 1;
+  uint32_t queued_max_requests = 500;
+  uint32_t max_pending_requests = 65536;
+  bool waits_for_accept = false;
+};
+
+// Why start() failed: which step, for which listener (-1: none), with which errno.
+struct StartError {
+  enum class Step : uint8_t { kNone, kListen, kThread };
+  Step step = Step::kNone;
+  const char* call = "";
+  int listener = -1;
+  int error = 0;
+};
+
+class SocketServer {
+ public:
+  SocketServer(ServerConfig config, Platform& platform, Consumer& consumer);
+  SocketServer(const SocketServer&) = delete;
+  SocketServer& operator=(const SocketServer&) = delete;
+  ~SocketServer();
+
+  // Opens every listener and returns when every loop runs; or closes all again.
+  StartError start();
+
+  // Stops accepting; processors answer what they received and close each connection when done.
+  void drain();
+
+  // Ends every loop, closing what is open with `reason`. Idempotent.
+  void stop(CloseReason reason);
+
+  // Hands a batch to the processor with this id.
+  void submit(uint32_t processor, CommandBatch* batch);
+
+  // A framing that lives as long as the server: the same one for equal values.
+  const Framing* keepFraming(const Framing& framing);
+
+  RequestChannel& requests() { return requests_; }
+  const std::vector<Endpoint>& bound() const { return bound_; }
+  const std::vector<std::unique_ptr<Processor>>& processors() const { return processors_; }
+  const std::vector<std::unique_ptr<Acceptor>>& acceptors() const { return acceptors_; }
+
+ private:
+  StartError open();
+  StartError openProcessors();
+  StartError openListeners();
+  StartError startThreads();
+  void joinAcceptors();
+
+  const ServerConfig config_;
+  Platform& platform_;
+  Consumer& consumer_;
+  RequestChannel requests_;
+  std::deque<Framing> framings_;
+  std::vector<Endpoint> bound_;
+  // Pollers outlive the loops that other threads may still wake.
+  std::vector<std::unique_ptr<Poller>> pollers_;
+  std::vector<std::unique_ptr<Processor>> processors_;
+  std::vector<std::unique_ptr<Acceptor>> acceptors_;
+  std::vector<std::unique_ptr<Thread>> processor_threads_;
+  std::vector<std::unique_ptr<Thread>> acceptor_threads_;
+};
+
+}  // namespace odradek
