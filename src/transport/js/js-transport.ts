@@ -1,6 +1,179 @@
-import type { Settings } from '../../options.js';
-import type { Transport, TransportEvents } from '../../transport.js';
-export const JsTransport = null as unknown as new <State>(
-  settings: Settings<State>,
-  events: TransportEvents<State>,
-) => Transport<State>;
+import type { Socket } from 'node:net';
+import type { CloseCode } from '../../close-reason.js';
+import type { Endpoints, ServerConnection } from '../../connection.js';
+import { OdradekError } from '../../errors.js';
+import type { Framing } from '../../framing.js';
+import type { TransportMetrics } from '../../metrics.js';
+import type { Listener, Settings } from '../../options.js';
+import type { ServerRequest } from '../../request.js';
+import type { Address, Transport, TransportEvents } from '../../transport.js';
+import { maxConnectionIndex } from './bounds.js';
+import { JsAcceptor } from './js-acceptor.js';
+import { JsChannel } from './js-channel.js';
+import { JsProcessor } from './js-processor.js';
+
+/** The transport on `node:net`: what the native one does, on the event loop of the process. */
+export class JsTransport<State = unknown> implements Transport<State> {
+  readonly kind = 'js';
+  readonly #settings: Settings<State>;
+  readonly #events: TransportEvents<State>;
+  readonly #processor: JsProcessor<State>;
+  readonly #acceptors = new Map<string, JsAcceptor<State>>();
+  #isEnding = false;
+  #isHeld = true;
+  #nextIndex = 0;
+
+  constructor(settings: Settings<State>, events: TransportEvents<State>) {
+    this.#settings = settings;
+    this.#events = events;
+    this.#processor = new JsProcessor(settings, events);
+  }
+
+  async start(): Promise<void> {
+    try {
+      for (const listener of this.#settings.listeners) await this.#open(listener);
+    } catch (error) {
+      this.destroy('SERVER_CLOSED');
+      throw error;
+    }
+  }
+
+  async #open(listener: Listener<State>): Promise<void> {
+    const acceptor = new JsAcceptor(listener, {
+      accepted: (socket) => this.#accepted(socket, listener),
+      failed: (error) => {
+        this.#processor.counters.acceptErrorsTotal++;
+        this.#events.acceptError(error, listener.name);
+      },
+    });
+    acceptor.hold(this.#isHeld);
+    this.#acceptors.set(listener.name, acceptor);
+    await acceptor.open();
+    if (!this.#isEnding) return;
+    throw new OdradekError('ERR_ODRADEK_INVALID_STATE', 'the server was closed while it started');
+  }
+
+  #accepted(socket: Socket, listener: Listener<State>): void {
+    const endpoints = endpointsOf(socket);
+    // A client that has reset the connection already has no address any more: nobody is there.
+    if (endpoints === null || this.#isEnding) {
+      socket.destroy();
+      return;
+    }
+    const index = this.#nextIndex;
+    this.#nextIndex = index === maxConnectionIndex ? 0 : index + 1;
+    const { isolateBodies, onConnect } = this.#settings;
+    const processor = this.#processor;
+    const channel = new JsChannel<State>(
+      this,
+      processor,
+      socket,
+      listener,
+      endpoints,
+      index,
+      isolateBodies,
+    );
+    if (!this.#isHeld) channel.hold(false);
+    processor.add(channel);
+    if (onConnect === undefined) channel.open(null);
+  }
+
+  address(listener: string): Address | undefined {
+    return this.#acceptors.get(listener)?.address;
+  }
+
+  reply(
+    request: ServerRequest<State>,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    closeCode: CloseCode | null,
+  ): void {
+    this.#processor.reply(request, bytes, closeCode);
+  }
+
+  discard(request: ServerRequest<State>): void {
+    this.#processor.discard(request);
+  }
+
+  flush(): void {
+    this.#processor.flush();
+  }
+
+  accept(connection: ServerConnection<State>, greeting: Uint8Array | null): void {
+    (connection as JsChannel<State>).open(greeting);
+  }
+
+  close(connection: ServerConnection<State>, code: CloseCode, detail?: string): void {
+    const ending = detail === undefined ? { code } : { code, detail };
+    (connection as JsChannel<State>).closeInOrder(ending);
+  }
+
+  setFraming(
+    connection: ServerConnection<State>,
+    framing: Framing,
+    unread: readonly ServerRequest<State>[],
+  ): void {
+    this.#processor.reframe(connection as JsChannel<State>, framing, unread);
+  }
+
+  drain(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    for (const acceptor of this.#acceptors.values()) acceptor.close();
+    for (const channel of [...this.#processor.channels]) channel.drain();
+  }
+
+  destroy(code: CloseCode): void {
+    this.#isEnding = true;
+    for (const acceptor of this.#acceptors.values()) acceptor.close();
+    this.#processor.destroy(code);
+  }
+
+  metrics(): TransportMetrics {
+    const { counters, channels, requestChannel } = this.#processor;
+    return {
+      connections: channels.size,
+      connectionsAcceptedTotal: counters.connectionsAcceptedTotal,
+      connectionsClosedTotal: counters.connectionsClosedTotal,
+      acceptErrorsTotal: counters.acceptErrorsTotal,
+      requestsTotal: counters.requestsTotal,
+      responsesTotal: counters.responsesTotal,
+      bytesReadTotal: counters.bytesReadTotal,
+      bytesWrittenTotal: counters.bytesWrittenTotal,
+      requestQueueSize: requestChannel.queued,
+      pendingRequests: requestChannel.pending,
+      connectionsWaitingForRoom: requestChannel.waiting,
+      processors: [
+        {
+          id: 0,
+          connections: channels.size,
+          turns: counters.turns,
+          readCalls: counters.readCalls,
+          writeCalls: counters.writeCalls,
+          pollCalls: 0,
+          wakeCalls: 0,
+        },
+      ],
+    };
+  }
+
+  ref(): void {
+    this.#hold(true);
+  }
+
+  unref(): void {
+    this.#hold(false);
+  }
+
+  #hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
+    for (const acceptor of this.#acceptors.values()) acceptor.hold(isHeld);
+    for (const channel of this.#processor.channels) channel.hold(isHeld);
+  }
+}
+
+function endpointsOf(socket: Socket): Endpoints | null {
+  const { localAddress, localPort, remoteAddress, remotePort } = socket;
+  if (localAddress === undefined || localPort === undefined) return null;
+  if (remoteAddress === undefined || remotePort === undefined) return null;
+  return { localAddress, localPort, remoteAddress, remotePort };
+}

@@ -1,0 +1,49 @@
+/**
+ * Every limit of the js transport that is not an option, with its reason.
+ */
+
+/**
+ * Frames of one connection that are delivered together. The later ones wait for the replies to
+ * these, so it bounds what one connection can hold of the request queue and of unsent replies;
+ * above 64 a write's fixed cost has become small against the frames' own.
+ */
+export const maxFramesPerBatch = 64;
+
+/** Requests delivered before timers and other I/O of the process get their turn. */
+export const maxRequestsPerTurn = 1024;
+
+/** Bytes of frames delivered before timers and other I/O of the process get their turn. */
+export const maxBytesPerTurn = 1_048_576;
+
+/**
+ * Makes a paused socket stop after one read: with more, Node would read on into its own buffer
+ * until that mark. A read of Node's is at most 64 KiB.
+ */
+export const socketHighWaterMark = 1;
+
+/** How much more than a body's own bytes a kept body may keep in memory: one read of Node's. */
+export const maxSpareBytes = 65_536;
+
+/**
+ * A frame gets its memory at once up to here. A larger one grows to it, so that a prefix alone
+ * can't make the server hold a maximal frame.
+ */
+export const firstFrameBytes = 65_536;
+
+/** A growing frame gets this many times the bytes that have come: moving it stays cheap. */
+export const frameGrowth = 4;
+
+/** Small replies are copied into memory that they share: about 500 replies of 128 bytes. */
+export const replySlabBytes = 65_536;
+
+/** From here on a reply gets memory of its own, so that a slab's end wastes little. */
+export const ownReplyBytes = 16_384;
+
+/** How long a closed connection's input is read and dropped, waiting for the client's FIN. */
+export const lingerMs = 1000;
+
+/** How many bytes of a closed connection's input are read and dropped. */
+export const lingerBytes = 1_048_576;
+
+/** A connection's index wraps behind this, as Kafka's (a non-negative 32-bit integer). */
+export const maxConnectionIndex = 2_147_483_647;

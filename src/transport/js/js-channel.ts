@@ -1,0 +1,357 @@
+import type { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import { type CloseCode, type CloseReason, makeCloseReason } from '../../close-reason.js';
+import { type Endpoints, ServerConnection } from '../../connection.js';
+import type { Framing } from '../../framing.js';
+import type { Listener } from '../../options.js';
+import { ServerRequest } from '../../request.js';
+import type { Transport } from '../../transport.js';
+import { lingerBytes, lingerMs } from './bounds.js';
+import type { Counters } from './counters.js';
+import { FrameDecoder } from './frame-decoder.js';
+import type { ReplySlab } from './outbox.js';
+import { ReplyWriter } from './reply-writer.js';
+
+/**
+ * - `opening`: `onConnect` has not decided, nothing is read
+ * - `open`: frames come and replies go
+ * - `lingering`: everything was written and the write side is shut; input is dropped
+ * - `gone`: the socket is dead; what was received is still handled, replies go nowhere
+ * - `closed`: reported, and forgotten by the processor
+ */
+type Phase = 'opening' | 'open' | 'lingering' | 'gone' | 'closed';
+
+const nextPhases: Record<Phase, readonly Phase[]> = {
+  opening: ['open', 'lingering', 'gone', 'closed'],
+  open: ['lingering', 'gone', 'closed'],
+  lingering: ['gone', 'closed'],
+  gone: ['closed'],
+  closed: [],
+};
+
+/** Why a connection will end, or has. */
+export interface Ending {
+  readonly code: CloseCode;
+  readonly detail?: string;
+  readonly errno?: string;
+}
+
+/** What a channel needs of the processor that serves it. */
+export interface ChannelHost<State> {
+  readonly slab: ReplySlab;
+  readonly counters: Counters;
+  /** The channel has a frame: serve it in the next round. */
+  schedule(channel: JsChannel<State>): void;
+  /** Drops the channel's requests that no handler has seen, and returns how many they were. */
+  dropQueued(channel: JsChannel<State>): number;
+  /** Calls the channel's {@link JsChannel.flush} with the next flush. */
+  markDirty(channel: JsChannel<State>): void;
+  lost(channel: JsChannel<State>): void;
+  closed(channel: JsChannel<State>, reason: CloseReason): void;
+}
+
+/**
+ * One socket of `node:net`: Kafka's KafkaChannel. It is muted while a request made of it is not
+ * settled or its reply not with the kernel: no further frames are cut, and what comes meanwhile
+ * stays in the decoder (one read) and in the paused socket (another).
+ */
+export class JsChannel<State = unknown> extends ServerConnection<State> {
+  /** It stands in the processor's list for the next round. */
+  scheduled = false;
+  /** It stands in the request channel's line. */
+  waitingForRoom = false;
+  /** The processor will call {@link flush}. */
+  dirty = false;
+  readonly #host: ChannelHost<State>;
+  readonly #socket: Socket;
+  readonly #decoder: FrameDecoder;
+  readonly #writer: ReplyWriter<State>;
+  #phase: Phase = 'opening';
+  /** Why the connection will end as soon as what it owes is done. */
+  #ending: Ending | null = null;
+  /** No further frame is cut. */
+  #inputOver = false;
+  /** Only what was given before still leaves. */
+  #cut = false;
+  #peerEnded = false;
+  #socketClosed = false;
+  #paused = true;
+  #readAt = 0;
+  #sequence = 0;
+  /** Frames that were made requests. */
+  #received = 0;
+  /** Requests that are queued or with the handler pool. */
+  #unsettled = 0;
+  #droppedBytes = 0;
+  #lingerTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    transport: Transport<State>,
+    host: ChannelHost<State>,
+    socket: Socket,
+    listener: Listener<State>,
+    endpoints: Endpoints,
+    index: number,
+    isolateBodies: boolean,
+  ) {
+    super(transport, listener, endpoints, 0, index);
+    this.#host = host;
+    this.#socket = socket;
+    this.#decoder = new FrameDecoder(listener.framing, isolateBodies);
+    this.#writer = new ReplyWriter(socket, host.slab, host.counters, () => this.flush());
+    socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    socket.on('end', () => this.#readEnd());
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#failed(error));
+    socket.on('close', () => this.#socketEnded());
+  }
+
+  /** Sends the greeting, if there is one, and begins to read. */
+  open(greeting: Uint8Array | null): void {
+    if (this.#phase !== 'opening') return;
+    this.#become('open');
+    if (greeting !== null) {
+      this.#give(() => this.#writer.greet(this.framer, greeting));
+      this.#host.markDirty(this);
+    }
+    this.#resume();
+  }
+
+  /** Whether a frame is there to be made a request. */
+  hasFrame(): boolean {
+    return !this.#inputOver && this.#decoder.find();
+  }
+
+  /** Makes the next frame a request. Only after {@link hasFrame} has said so. */
+  takeFrame(): ServerRequest<State> {
+    const { frame, body } = this.#decoder.take();
+    const request = new ServerRequest<State>(this, body, frame, this.#sequence, this.#readAt);
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    this.#received++;
+    this.#unsettled++;
+    this.#host.counters.requestsTotal++;
+    return request;
+  }
+
+  /** Takes requests back, oldest first, to have their bytes cut by another framing. */
+  reframe(framing: Framing, requests: readonly ServerRequest<State>[]): void {
+    this.#received -= requests.length;
+    this.#unsettled -= requests.length;
+    this.#host.counters.requestsTotal -= requests.length;
+    this.#decoder.restart(
+      framing,
+      requests.map((request) => request.frame),
+    );
+  }
+
+  /** Answers a request: by bytes, by nothing (`null`), or by nothing but the end (`closeCode`). */
+  settle(
+    request: ServerRequest<State>,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    closeCode: CloseCode | null,
+  ): void {
+    this.#unsettled--;
+    if (this.#phase !== 'open' || this.#cut) {
+      request.settleSent({ ok: false, reason: this.#ending?.code ?? 'IO_ERROR' });
+    } else if (bytes === null && closeCode !== null) {
+      request.settleSent({ ok: false, reason: closeCode });
+    } else if (!this.#give(() => this.#writer.give(request, bytes))) {
+      request.settleSent({ ok: false, reason: 'OUT_OF_MEMORY' });
+    }
+    if (closeCode !== null) this.#cutWith({ code: closeCode });
+    this.#host.markDirty(this);
+  }
+
+  /** A request will not be answered, since the connection is ending. */
+  discard(): void {
+    this.#unsettled--;
+    this.#host.markDirty(this);
+  }
+
+  /** Memory for a reply may be refused: that ends this connection, and nothing else. */
+  #give(give: () => void): boolean {
+    try {
+      give();
+      return true;
+    } catch (error) {
+      const detail = error instanceof Error ? error.message : String(error);
+      this.#cutWith({ code: 'OUT_OF_MEMORY', detail });
+      return false;
+    }
+  }
+
+  /** Writes what was given. False while the kernel has not taken all of it. */
+  flush(): boolean {
+    if (this.#phase === 'open') this.#writer.flush();
+    this.#goOn();
+    return this.#writer.isIdle;
+  }
+
+  /** Ends the connection as soon as what was given before has left. */
+  closeInOrder(ending: Ending): void {
+    this.#cutWith(ending);
+    this.flush();
+  }
+
+  /** Reads nothing more, and ends the connection as soon as everything received is answered. */
+  drain(): void {
+    this.#inputOver = true;
+    if (this.#phase === 'opening' || this.#phase === 'open') {
+      this.#ending ??= { code: 'SERVER_CLOSED' };
+    }
+    this.flush();
+  }
+
+  /** Ends the connection at this moment. */
+  destroy(code: CloseCode): void {
+    if (this.#phase === 'closed') return;
+    this.#ending = { code };
+    this.#writer.refuse(code);
+    this.#socket.destroy();
+    this.#report();
+  }
+
+  /** Lets the process end although the connection is open, or not. */
+  hold(isHeld: boolean): void {
+    if (isHeld) this.#socket.ref();
+    else this.#socket.unref();
+  }
+
+  #cutWith(ending: Ending): void {
+    this.#inputOver = true;
+    if (this.#cut || (this.#phase !== 'open' && this.#phase !== 'opening')) return;
+    this.#cut = true;
+    this.#ending = ending;
+    this.#unsettled -= this.#host.dropQueued(this);
+  }
+
+  /** Takes the next step, if what is owed allows one. */
+  #goOn(): void {
+    switch (this.#phase) {
+      case 'opening':
+        if (this.#ending !== null) this.#shutDown();
+        return;
+      case 'open':
+        if (!this.#writer.isIdle) return;
+        if (this.#unsettled > 0 && !this.#cut) return;
+        if (this.#ending === null) this.#readOn();
+        if (this.#ending !== null) this.#shutDown();
+        return;
+      case 'gone':
+        if (this.#unsettled > 0) return;
+        if (this.hasFrame()) this.#host.schedule(this);
+        else if (this.#socketClosed) this.#report();
+        return;
+      case 'lingering':
+      case 'closed':
+        return;
+    }
+  }
+
+  /** Unmuted: on to the next frame, or to what stands in its place. */
+  #readOn(): void {
+    const decoder = this.#decoder;
+    if (decoder.find()) {
+      this.#host.schedule(this);
+    } else if (decoder.failure !== null) {
+      this.#ending = { code: decoder.failure.code, detail: decoder.failure.message };
+    } else if (this.#peerEnded) {
+      this.#ending = { code: decoder.isEmpty ? 'PEER_CLOSED' : 'TRUNCATED_FRAME' };
+    } else {
+      this.#resume();
+    }
+  }
+
+  /**
+   * Shuts the write side, and reads what still comes without looking at it: to close a socket with
+   * unread input resets the connection, and the reset can overtake the last reply. Where both
+   * sides have ended, Node closes the socket by itself.
+   */
+  #shutDown(): void {
+    this.#become('lingering');
+    this.#inputOver = true;
+    this.#decoder.clear();
+    this.#socket.end();
+    if (this.#peerEnded) return;
+    this.#lingerTimer = setTimeout(() => this.#socket.destroy(), lingerMs);
+    this.#lingerTimer.unref();
+    this.#resume();
+  }
+
+  #report(): void {
+    this.#become('closed');
+    clearTimeout(this.#lingerTimer);
+    this.#inputOver = true;
+    this.#decoder.clear();
+    const { code, ...details } = this.#ending ?? { code: 'IO_ERROR' as const };
+    const unanswered = this.#received - this.#writer.answered;
+    this.#host.closed(this, makeCloseReason(code, { ...details, unanswered }));
+  }
+
+  #become(phase: Phase): void {
+    if (!nextPhases[this.#phase].includes(phase)) {
+      throw new Error(`a connection can't go from ${this.#phase} to ${phase}`);
+    }
+    this.#phase = phase;
+  }
+
+  #read(chunk: Buffer): void {
+    const counters = this.#host.counters;
+    counters.readCalls++;
+    counters.bytesReadTotal += chunk.length;
+    if (this.#phase === 'lingering') {
+      this.#droppedBytes += chunk.length;
+      if (this.#droppedBytes > lingerBytes) this.#socket.destroy();
+      return;
+    }
+    this.#readAt = performance.now();
+    if (!this.#inputOver) this.#decoder.push(chunk);
+    if (this.#inputOver || this.#isBusy) this.#pause();
+    else this.#goOn();
+  }
+
+  #readEnd(): void {
+    this.#peerEnded = true;
+    if (!this.#isBusy) this.#goOn();
+  }
+
+  /** Muted, or with a frame that waits for its turn or for room. */
+  get #isBusy(): boolean {
+    return this.#unsettled > 0 || this.scheduled || this.waitingForRoom || !this.#writer.isIdle;
+  }
+
+  /** The client is gone, or reading or writing failed in another way. Node closes the socket. */
+  #failed(error: NodeJS.ErrnoException): void {
+    if (this.#phase !== 'open' && this.#phase !== 'opening') return;
+    const isReset = error.code === 'ECONNRESET' || error.code === 'EPIPE';
+    const errno = error.code === undefined ? {} : { errno: error.code };
+    this.#lose({ code: isReset ? 'PEER_RESET' : 'IO_ERROR', ...errno });
+  }
+
+  #socketEnded(): void {
+    this.#socketClosed = true;
+    if (this.#phase === 'closed') return;
+    if (this.#phase === 'lingering') this.#become('gone');
+    else if (this.#phase !== 'gone') this.#lose({ code: 'IO_ERROR' });
+    this.#goOn();
+  }
+
+  /** What was owed is owed no more; what was received is still handled. */
+  #lose(ending: Ending): void {
+    this.#become('gone');
+    this.#ending = ending;
+    this.#writer.refuse(ending.code);
+    this.#host.lost(this);
+  }
+
+  #pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#socket.pause();
+  }
+
+  #resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#socket.resume();
+  }
+}

@@ -1,0 +1,210 @@
+import type { CloseCode, CloseReason } from '../../close-reason.js';
+import type { Framing } from '../../framing.js';
+import type { Settings } from '../../options.js';
+import type { ServerRequest } from '../../request.js';
+import type { TransportEvents } from '../../transport.js';
+import { maxBytesPerTurn, maxFramesPerBatch, maxRequestsPerTurn } from './bounds.js';
+import { Counters } from './counters.js';
+import { Fifo } from './fifo.js';
+import type { ChannelHost, JsChannel } from './js-channel.js';
+import { ReplySlab } from './outbox.js';
+import { RequestChannel } from './request-channel.js';
+
+/**
+ * Serves the channels: Kafka's Processor, on the event loop. Channels with frames line up and are
+ * served in turns, each in `setImmediate` after the reads of one poll, so that what arrived
+ * together is delivered together and other work of the process gets its share.
+ */
+export class JsProcessor<State> implements ChannelHost<State> {
+  readonly slab = new ReplySlab();
+  readonly counters = new Counters();
+  readonly channels = new Set<JsChannel<State>>();
+  readonly requestChannel: RequestChannel<State, JsChannel<State>>;
+  readonly #events: TransportEvents<State>;
+  readonly #ready = new Fifo<JsChannel<State>>();
+  #dirty: JsChannel<State>[] = [];
+  #turn: NodeJS.Immediate | undefined;
+  #isServing = false;
+  #isFlushing = false;
+  #requestsLeft = 0;
+  #bytesLeft = 0;
+
+  constructor(settings: Settings<State>, events: TransportEvents<State>) {
+    this.#events = events;
+    this.requestChannel = new RequestChannel(
+      settings.queuedMaxRequests,
+      settings.maxPendingRequests,
+    );
+  }
+
+  add(channel: JsChannel<State>): void {
+    this.channels.add(channel);
+    this.counters.connectionsAcceptedTotal++;
+    this.#events.connectionOpened(channel);
+  }
+
+  reply(
+    request: ServerRequest<State>,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    closeCode: CloseCode | null,
+  ): void {
+    const channel = request.connection as JsChannel<State>;
+    if (!this.channels.has(channel)) return;
+    this.requestChannel.release(1);
+    channel.settle(request, bytes, closeCode);
+    this.#goOnLater();
+  }
+
+  discard(request: ServerRequest<State>): void {
+    const channel = request.connection as JsChannel<State>;
+    if (!this.channels.has(channel)) return;
+    this.requestChannel.release(1);
+    channel.discard();
+    this.#goOnLater();
+  }
+
+  reframe(
+    channel: JsChannel<State>,
+    framing: Framing,
+    unread: readonly ServerRequest<State>[],
+  ): void {
+    if (!this.channels.has(channel)) return;
+    this.requestChannel.release(unread.length);
+    channel.reframe(framing, [...unread, ...this.requestChannel.withdraw(channel)]);
+    this.#goOnLater();
+  }
+
+  /** Writes every reply that was given since the last flush. */
+  flush(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    while (this.#dirty.length > 0) {
+      const dirty = this.#dirty;
+      this.#dirty = [];
+      for (const channel of dirty) {
+        channel.dirty = false;
+        // Behind a write under way its replies stay in the slab, to leave with the next.
+        if (!channel.flush()) this.slab.pin();
+      }
+    }
+    this.slab.rewind();
+    this.#isFlushing = false;
+  }
+
+  /** Ends every connection at this moment. */
+  destroy(code: CloseCode): void {
+    for (const channel of [...this.channels]) channel.destroy(code);
+    this.requestChannel.clear();
+    this.#ready.clear();
+    this.#dirty = [];
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+  }
+
+  markDirty(channel: JsChannel<State>): void {
+    if (channel.dirty) return;
+    channel.dirty = true;
+    this.#dirty.push(channel);
+  }
+
+  schedule(channel: JsChannel<State>): void {
+    if (channel.scheduled || channel.waitingForRoom) return;
+    channel.scheduled = true;
+    this.#ready.push(channel);
+    this.#goOnLater();
+  }
+
+  dropQueued(channel: JsChannel<State>): number {
+    const dropped = this.requestChannel.withdraw(channel).length;
+    this.#goOnLater();
+    return dropped;
+  }
+
+  lost(channel: JsChannel<State>): void {
+    this.#events.connectionReset(channel);
+  }
+
+  closed(channel: JsChannel<State>, reason: CloseReason): void {
+    this.channels.delete(channel);
+    this.requestChannel.stopWaiting(channel);
+    this.counters.connectionsClosedTotal++;
+    this.#events.connectionClosed(channel, reason);
+    this.#goOnLater();
+  }
+
+  #goOnLater(): void {
+    if (this.#isServing || this.#turn !== undefined) return;
+    if (this.#ready.length === 0 && !this.requestChannel.canGoOn) return;
+    this.#turn = setImmediate(this.#serve);
+  }
+
+  /** One turn of the event loop: rounds, until nothing is left or the turn's share is used up. */
+  readonly #serve = (): void => {
+    this.#turn = undefined;
+    this.#isServing = true;
+    this.#requestsLeft = maxRequestsPerTurn;
+    this.#bytesLeft = maxBytesPerTurn;
+    while (this.#hasShare && (this.#ready.length > 0 || this.requestChannel.canGoOn)) {
+      this.counters.turns++;
+      this.#takeQueued();
+      this.#serveWaiting();
+      this.#serveReady();
+      this.#events.turnEnded();
+    }
+    this.#isServing = false;
+    this.#goOnLater();
+  };
+
+  get #hasShare(): boolean {
+    return this.#requestsLeft > 0 && this.#bytesLeft > 0;
+  }
+
+  #takeQueued(): void {
+    while (this.#hasShare) {
+      const request = this.requestChannel.take();
+      if (request === undefined) return;
+      this.#deliver(request);
+    }
+  }
+
+  #serveWaiting(): void {
+    while (this.#hasShare) {
+      const channel = this.requestChannel.wakeNext();
+      if (channel === undefined) return;
+      this.#serveChannel(channel);
+    }
+  }
+
+  /** Serves those that stood in line when the round began. */
+  #serveReady(): void {
+    for (let left = this.#ready.length; left > 0 && this.#hasShare; left--) {
+      const channel = this.#ready.shift();
+      if (channel === undefined) return;
+      channel.scheduled = false;
+      this.#serveChannel(channel);
+    }
+  }
+
+  /** Makes requests of a connection's frames, as far as its batch, the queue and the turn allow. */
+  #serveChannel(channel: JsChannel<State>): void {
+    let count = 0;
+    while (count < maxFramesPerBatch && this.#hasShare && channel.hasFrame()) {
+      if (!this.requestChannel.hasRoom) {
+        // With frames under way it stays muted, and comes again when they are done.
+        if (count === 0) this.requestChannel.wait(channel);
+        return;
+      }
+      count++;
+      this.requestChannel.put(channel.takeFrame());
+      this.#takeQueued();
+    }
+    // Nothing to wait for: the frame that it stood here for is gone with its connection's input.
+    if (count === 0) channel.flush();
+  }
+
+  #deliver(request: ServerRequest<State>): void {
+    this.#requestsLeft--;
+    this.#bytesLeft -= request.frame.length;
+    this.#events.requestReceived(request);
+  }
+}

@@ -1,0 +1,112 @@
+import type { Socket } from 'node:net';
+import type { CloseCode } from '../../close-reason.js';
+import type { ReplyFramer } from '../../reply-framer.js';
+import type { ServerRequest } from '../../request.js';
+import type { Counters } from './counters.js';
+import { Outbox, type ReplySlab } from './outbox.js';
+
+/** Replies that share a write, and with it their fate. */
+class Batch<State> {
+  /** Requests that are answered once everything of the batch is with the kernel. */
+  count = 0;
+  bytes = 0;
+  /** Those of them whose `sent` somebody holds. */
+  readonly asked: ServerRequest<State>[] = [];
+}
+
+/**
+ * One connection's replies on their way to the kernel. At most one write is under way; what is
+ * given meanwhile leaves together in the next one.
+ */
+export class ReplyWriter<State> {
+  /** Requests whose reply is with the kernel, or that wanted none. */
+  answered = 0;
+  readonly #socket: Socket;
+  readonly #slab: ReplySlab;
+  readonly #outbox: Outbox;
+  readonly #counters: Counters;
+  readonly #onWritten: () => void;
+  #given = new Batch<State>();
+  #writing: Batch<State> | null = null;
+
+  /** @param onWritten called when a write ends later than in the {@link flush} that began it */
+  constructor(socket: Socket, slab: ReplySlab, counters: Counters, onWritten: () => void) {
+    this.#socket = socket;
+    this.#slab = slab;
+    this.#outbox = new Outbox(slab);
+    this.#counters = counters;
+    this.#onWritten = onWritten;
+  }
+
+  /** Everything that was given is with the kernel. */
+  get isIdle(): boolean {
+    return this.#writing === null && this.#given.count === 0 && this.#outbox.isEmpty;
+  }
+
+  /** Gives bytes that answer no request. Throws where memory is refused. */
+  greet(framer: ReplyFramer, bytes: Uint8Array): void {
+    this.#outbox.add(framer, bytes);
+  }
+
+  /** Gives a request's reply; `null` is none by choice. Throws where memory is refused. */
+  give(request: ServerRequest<State>, bytes: Uint8Array | readonly Uint8Array[] | null): void {
+    if (bytes !== null) this.#outbox.add(request.framer, bytes);
+    this.#given.count++;
+    if (request.sentAsked) this.#given.asked.push(request);
+  }
+
+  /** Writes what was given, unless a write is under way. */
+  flush(): void {
+    if (this.#writing !== null || this.isIdle) return;
+    this.#writing = this.#given;
+    this.#given = new Batch();
+    const parts = this.#outbox.take();
+    if (parts.length > 0) this.#write(parts, this.#writing);
+    if (parts.length === 0 || this.#isWritten()) this.#settle(this.#writing);
+    else this.#slab.pin();
+  }
+
+  /** The socket is dead: nothing more will be sent. */
+  refuse(reason: CloseCode): void {
+    for (const batch of [this.#writing, this.#given]) {
+      for (const request of batch?.asked ?? []) request.settleSent({ ok: false, reason });
+    }
+    this.#writing = null;
+    this.#given = new Batch();
+    this.#outbox.take();
+  }
+
+  #write(parts: readonly Buffer[], batch: Batch<State>): void {
+    const socket = this.#socket;
+    for (const part of parts) batch.bytes += part.length;
+    this.#counters.writeCalls++;
+    if (parts.length > 1) socket.cork();
+    const last = parts.length - 1;
+    for (let i = 0; i < last; i++) socket.write(parts[i] as Buffer);
+    socket.write(parts[last] as Buffer, this.#wrote);
+    if (parts.length > 1) socket.uncork();
+  }
+
+  /**
+   * Node calls back a tick later even where the kernel took everything at once, so `flush` looks
+   * itself, and a call back may belong to a write that was settled before.
+   */
+  readonly #wrote = (): void => {
+    if (this.#writing === null || !this.#isWritten()) return;
+    this.#settle(this.#writing);
+    this.#onWritten();
+  };
+
+  #isWritten(): boolean {
+    const { writableLength, destroyed, errored } = this.#socket;
+    return writableLength === 0 && !destroyed && errored === null;
+  }
+
+  #settle(batch: Batch<State>): void {
+    this.#writing = null;
+    this.answered += batch.count;
+    this.#counters.responsesTotal += batch.count;
+    this.#counters.bytesWrittenTotal += batch.bytes;
+    for (const request of batch.asked) request.settleSent({ ok: true });
+  }
+}

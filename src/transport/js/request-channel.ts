@@ -1,0 +1,104 @@
+import type { ServerConnection } from '../../connection.js';
+import type { ServerRequest } from '../../request.js';
+import { Fifo } from './fifo.js';
+
+/** A connection that can wait for room. */
+export interface Waiter<State> extends ServerConnection<State> {
+  waitingForRoom: boolean;
+}
+
+/**
+ * Kafka's RequestChannel: framed requests on their way to the handler pool, bounded twice. A
+ * request holds room in the queue from being framed to being taken (`queuedMaxRequests`), and
+ * counts as pending from then until it is settled (`maxPendingRequests`). Connections that find
+ * the queue full wait here; room goes to the one that has waited longest.
+ */
+export class RequestChannel<State, W extends Waiter<State>> {
+  readonly #queuedMax: number;
+  readonly #pendingMax: number;
+  readonly #queue = new Fifo<ServerRequest<State>>();
+  /** Insertion order is waiting order. */
+  readonly #waiters = new Set<W>();
+  #pending = 0;
+
+  constructor(queuedMaxRequests: number, maxPendingRequests: number) {
+    this.#queuedMax = queuedMaxRequests;
+    this.#pendingMax = maxPendingRequests;
+  }
+
+  get queued(): number {
+    return this.#queue.length;
+  }
+
+  get pending(): number {
+    return this.#pending;
+  }
+
+  get waiting(): number {
+    return this.#waiters.size;
+  }
+
+  /** Whether one more frame may be made a request. */
+  get hasRoom(): boolean {
+    return this.#queue.length < this.#queuedMax;
+  }
+
+  /** Whether something here can go on now: a request be taken, or a waiter be given room. */
+  get canGoOn(): boolean {
+    return (
+      (this.#queue.length > 0 && this.#pending < this.#pendingMax) ||
+      (this.#waiters.size > 0 && this.hasRoom)
+    );
+  }
+
+  /** Queues a request. Only where {@link hasRoom}. */
+  put(request: ServerRequest<State>): void {
+    this.#queue.push(request);
+  }
+
+  /** Takes the oldest request, unless as many as allowed are pending. It is pending from here. */
+  take(): ServerRequest<State> | undefined {
+    if (this.#pending >= this.#pendingMax) return undefined;
+    const request = this.#queue.shift();
+    if (request !== undefined) this.#pending++;
+    return request;
+  }
+
+  /** `count` taken requests have been settled. */
+  release(count: number): void {
+    this.#pending -= count;
+  }
+
+  /** Takes a connection's requests out of the queue, in their order. */
+  withdraw(connection: ServerConnection<State>): ServerRequest<State>[] {
+    if (this.#queue.length === 0) return [];
+    return this.#queue.remove((request) => request.connection === connection);
+  }
+
+  /** The connection has a frame and there is no room for it. */
+  wait(connection: W): void {
+    connection.waitingForRoom = true;
+    this.#waiters.add(connection);
+  }
+
+  /** The connection that has waited longest, if there is room for a frame of its. */
+  wakeNext(): W | undefined {
+    if (this.#waiters.size === 0 || !this.hasRoom) return undefined;
+    for (const connection of this.#waiters) {
+      this.stopWaiting(connection);
+      return connection;
+    }
+    return undefined;
+  }
+
+  stopWaiting(connection: W): void {
+    connection.waitingForRoom = false;
+    this.#waiters.delete(connection);
+  }
+
+  clear(): void {
+    this.#queue.clear();
+    this.#waiters.clear();
+    this.#pending = 0;
+  }
+}
