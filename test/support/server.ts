@@ -1,0 +1,108 @@
+import {
+  type CloseReason,
+  type Connection,
+  type Request,
+  SocketServer,
+  type SocketServerOptions,
+} from 'odradek';
+import { expect, onTestFinished } from 'vitest';
+import { Client, type ClientOptions } from './client.js';
+import type { TransportName } from './transports.js';
+import { Inbox } from './wait.js';
+
+export interface HandlerError {
+  readonly error: unknown;
+  readonly request: Request | null;
+}
+
+/** A running server, what it told, and clients for it. Everything ends with the test. */
+export class TestServer<State = unknown> {
+  readonly server: SocketServer<State>;
+  readonly opened = new Inbox<Connection<State>>('connectionOpened');
+  readonly closed = new Inbox<CloseReason>('connectionClosed');
+  readonly errors = new Inbox<HandlerError>('handlerError');
+  readonly #listeners: readonly string[];
+  readonly #clients: Client[] = [];
+
+  constructor(server: SocketServer<State>, listeners: readonly string[]) {
+    this.server = server;
+    this.#listeners = listeners;
+    server.on('connectionOpened', this.opened.push);
+    server.on('connectionClosed', (_connection, reason) => this.closed.push(reason));
+    server.on('handlerError', (error, request) =>
+      this.errors.push({ error, request: request as Request | null }),
+    );
+  }
+
+  /** The port of a listener, by default of the first. */
+  port(listener = this.#listeners[0]): number {
+    return this.server.address(listener).port;
+  }
+
+  async connect(options: ClientOptions & { listener?: string } = {}): Promise<Client> {
+    const client = await Client.connect(this.port(options.listener), options);
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** Connects, and waits for the server's side: `[client, connection]`. */
+  async connectBoth(options: ClientOptions = {}): Promise<[Client, Connection<State>]> {
+    const client = await this.connect(options);
+    return [client, await this.opened.next()];
+  }
+
+  async stop(): Promise<void> {
+    for (const client of this.#clients) client.socket.destroy();
+    await this.server.close({ timeoutMs: 0 });
+    expectNothingLeft(this.server);
+  }
+}
+
+/** Whatever happened before, a closed server holds nothing. */
+export function expectNothingLeft<State>(server: SocketServer<State>): void {
+  const metrics = server.metrics();
+  expect({
+    connections: metrics.connections,
+    requestQueueSize: metrics.requestQueueSize,
+    pendingRequests: metrics.pendingRequests,
+    connectionsWaitingForRoom: metrics.connectionsWaitingForRoom,
+    processors: metrics.processors.map((processor) => processor.connections).filter(Boolean),
+  }).toEqual({
+    connections: 0,
+    requestQueueSize: 0,
+    pendingRequests: 0,
+    connectionsWaitingForRoom: 0,
+    processors: [],
+  });
+  expect(metrics.connectionsClosedTotal).toBe(metrics.connectionsAcceptedTotal);
+}
+
+export type TestServerOptions<State> = Partial<SocketServerOptions<State>>;
+
+/** Makes a server on a free port of 127.0.0.1 that echoes, unless told otherwise. */
+export function makeServer<State = unknown>(
+  transport: TransportName,
+  options: TestServerOptions<State> = {},
+): TestServer<State> {
+  const listeners = options.listeners ?? [{ port: 0 }];
+  const server = new SocketServer<State>({
+    handler: (request) => request.body,
+    networkThreads: 2,
+    ...options,
+    listeners,
+    transport,
+  });
+  const names = listeners.map((listener) => listener.name ?? 'PLAINTEXT');
+  const testServer = new TestServer(server, names);
+  onTestFinished(() => testServer.stop());
+  return testServer;
+}
+
+export async function startServer<State = unknown>(
+  transport: TransportName,
+  options: TestServerOptions<State> = {},
+): Promise<TestServer<State>> {
+  const testServer = makeServer(transport, options);
+  await testServer.server.start();
+  return testServer;
+}
