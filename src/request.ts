@@ -1,4 +1,3 @@
-import { performance } from 'node:perf_hooks';
 import type { CloseCode } from './close-reason.js';
 import type { Connection, ServerConnection } from './connection.js';
 import type { ReplyFramer } from './reply-framer.js';
@@ -42,30 +41,40 @@ export class ServerRequest<State = unknown> implements Request<State> {
   readonly receivedAt: number;
   /** The frame's place among its connection's frames, counted by the transport (uint32, wraps). */
   readonly sequence: number;
-  /** The whole frame as it came, header and trailer included: `setFraming` may need it again. */
-  readonly frame: Buffer;
   /** How to frame the reply: by the framing that the request came with. */
   readonly framer: ReplyFramer;
   /** The handler's value or error has come (a thenable may try twice). */
   returned = false;
   /** The reply was given to the transport, or the connection ended first. */
   answered = false;
+  readonly #memory: ArrayBufferLike;
+  readonly #frameOffset: number;
+  readonly #frameBytes: number;
   #abort: AbortController | null = null;
   #sent: { promise: Promise<SentOutcome>; resolve: (outcome: SentOutcome) => void } | null = null;
 
   constructor(
     connection: ServerConnection<State>,
     body: Buffer,
-    frame: Buffer,
     sequence: number,
-    receivedAt: number = performance.now(),
+    receivedAt: number,
+    memory: ArrayBufferLike,
+    frameOffset: number,
+    frameBytes: number,
   ) {
     this.connection = connection;
     this.body = body;
-    this.frame = frame;
+    this.#memory = memory;
+    this.#frameOffset = frameOffset;
+    this.#frameBytes = frameBytes;
     this.sequence = sequence;
     this.receivedAt = receivedAt;
     this.framer = connection.framer;
+  }
+
+  /** The whole frame as it came, header and trailer included: `setFraming` may need it again. */
+  get frame(): Buffer {
+    return Buffer.from(this.#memory as ArrayBuffer, this.#frameOffset, this.#frameBytes);
   }
 
   get signal(): AbortSignal {

@@ -12,7 +12,7 @@ export const maxFramesPerBatch = 64;
 /** Requests delivered before timers and other I/O of the process get their turn. */
 export const maxRequestsPerTurn = 1024;
 
-/** Bytes of frames delivered before timers and other I/O of the process get their turn. */
+/** Bytes of bodies delivered before timers and other I/O of the process get their turn. */
 export const maxBytesPerTurn = 1_048_576;
 
 /**

@@ -2,10 +2,12 @@ import type { Framing } from '../../framing.js';
 import { firstFrameBytes, frameGrowth, maxSpareBytes } from './bounds.js';
 import { FrameError, type FrameFinder, found, makeFrameFinder, more } from './frame-finder.js';
 
-/** A frame as it came and what of it the handler sees. */
+/** Where a frame lies as it came, and what of it the handler sees. */
 export interface DecodedFrame {
-  readonly frame: Buffer;
   readonly body: Buffer;
+  readonly memory: ArrayBufferLike;
+  readonly offset: number;
+  readonly length: number;
 }
 
 const nothing = Buffer.alloc(0);
@@ -70,13 +72,17 @@ export class FrameDecoder {
   take(): DecodedFrame {
     const { length, bodyStart, bodyEnd } = this.#finder.frame;
     const at = this.#at;
-    const frame = this.#head.subarray(at, at + length);
-    const whole = bodyStart === 0 && bodyEnd === length;
-    const body = whole ? frame : this.#head.subarray(at + bodyStart, at + bodyEnd);
+    const body = this.#head.subarray(at + bodyStart, at + bodyEnd);
+    const { buffer: memory, byteOffset } = this.#head;
     this.#at += length;
     this.#lookAgain();
     if (this.#at === this.#end) this.#dropHead();
-    return { frame, body: this.#isolate ? isolated(body) : fitting(body) };
+    return {
+      body: this.#isolate ? isolated(body) : fitting(body),
+      memory,
+      offset: byteOffset + at,
+      length,
+    };
   }
 
   /** Goes on with another framing, with `frames` (taken before) in front of what is unread. */

@@ -123,8 +123,16 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
 
   /** Makes the next frame a request. Only after {@link hasFrame} has said so. */
   takeFrame(): ServerRequest<State> {
-    const { frame, body } = this.#decoder.take();
-    const request = new ServerRequest<State>(this, body, frame, this.#sequence, this.#readAt);
+    const { body, memory, offset, length } = this.#decoder.take();
+    const request = new ServerRequest<State>(
+      this,
+      body,
+      this.#sequence,
+      this.#readAt,
+      memory,
+      offset,
+      length,
+    );
     this.#sequence = (this.#sequence + 1) >>> 0;
     this.#received++;
     this.#unsettled++;

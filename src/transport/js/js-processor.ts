@@ -204,7 +204,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
 
   #deliver(request: ServerRequest<State>): void {
     this.#requestsLeft--;
-    this.#bytesLeft -= request.frame.length;
+    this.#bytesLeft -= request.body.length;
     this.#events.requestReceived(request);
   }
 }
