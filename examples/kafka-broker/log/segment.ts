@@ -1,0 +1,201 @@
+import { constants } from 'node:fs';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type BatchHeader, batchHeaderBytes, isIntact, readBatchHeader } from './batch.js';
+
+/** A batch's place in its segment. */
+export interface LocatedBatch {
+  readonly position: number;
+  readonly header: BatchHeader;
+  /** The batch itself, where it was asked for; else empty. */
+  readonly bytes: Buffer;
+}
+
+/** One entry covers the batches that begin in the `indexIntervalBytes` from it on. */
+interface IndexEntry {
+  readonly offset: number;
+  readonly position: number;
+  maxTimestamp: number;
+}
+
+/** An entry of about 50 bytes for each so many of a log; the same amount is read to find a batch. */
+const indexIntervalBytes = 32_768;
+const headerScanBytes = 65_536;
+const fullScanBytes = 1_048_576;
+
+/**
+ * One file of a log: record batches without anything between them, named after the first one's
+ * offset. Its index is kept in memory alone and made anew by {@link recover}.
+ */
+export class Segment {
+  readonly baseOffset: number;
+  /** The log's bytes in the segments before this one. */
+  readonly startByte: number;
+  /** Bytes written and readable: a write under way doesn't count. */
+  size = 0;
+  maxTimestamp = -1;
+  readonly path: string;
+  readonly #index: IndexEntry[] = [];
+  #handle: Promise<FileHandle> | null = null;
+
+  constructor(directory: string, baseOffset: number, startByte: number) {
+    this.baseOffset = baseOffset;
+    this.startByte = startByte;
+    this.path = join(directory, `${String(baseOffset).padStart(20, '0')}.log`);
+  }
+
+  /** The base offset in a segment file's name, or null for another file. */
+  static baseOffsetOf(fileName: string): number | null {
+    const match = /^(\d{20})\.log$/.exec(fileName);
+    return match === null ? null : Number(match[1]);
+  }
+
+  /** Writes placed batches (see `placeBatch`) after the end, to be admitted when this is done. */
+  async write(parts: readonly Buffer[]): Promise<void> {
+    const handle = await this.#open();
+    await writeAll(handle, parts, this.size);
+  }
+
+  /** Makes the next written batch part of the segment: from now on it can be read. */
+  admit(header: BatchHeader): void {
+    const last = this.#index.at(-1);
+    if (last === undefined || this.size >= last.position + indexIntervalBytes) {
+      const { baseOffset: offset, maxTimestamp } = header;
+      this.#index.push({ offset, position: this.size, maxTimestamp });
+    } else {
+      last.maxTimestamp = Math.max(last.maxTimestamp, header.maxTimestamp);
+    }
+    this.maxTimestamp = Math.max(this.maxTimestamp, header.maxTimestamp);
+    this.size += header.size;
+  }
+
+  /**
+   * Checks the file batch by batch and takes in what is whole and follows on; gives the rest's
+   * size. `visit` sees each batch's header.
+   */
+  async recover(visit: (header: BatchHeader) => void): Promise<number> {
+    const handle = await this.#open();
+    const { size: fileSize } = await handle.stat();
+    let nextOffset = this.baseOffset;
+    for await (const { header, bytes } of this.batches(0, fileSize, true)) {
+      if (header.baseOffset !== nextOffset || !isIntact(bytes, header)) break;
+      this.admit(header);
+      visit(header);
+      nextOffset += header.lastOffsetDelta + 1;
+    }
+    return fileSize - this.size;
+  }
+
+  /** Where to begin looking for the batch with `offset`: at or before it. */
+  positionBefore(offset: number): number {
+    let low = 0;
+    let high = this.#index.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#index[middle]?.offset ?? Infinity) <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return this.#index[low - 1]?.position ?? 0;
+  }
+
+  /** Where to begin looking for the first batch with a timestamp of at least `timestamp`. */
+  positionOfTimestamp(timestamp: number): number {
+    return this.#index.find((entry) => entry.maxTimestamp >= timestamp)?.position ?? this.size;
+  }
+
+  /** Goes through the batches from `from` to `to`, until something isn't one. */
+  async *batches(from: number, to: number, whole = false): AsyncGenerator<LocatedBatch> {
+    const scanBytes = whole ? fullScanBytes : headerScanBytes;
+    let chunk: Buffer = Buffer.alloc(0);
+    let chunkStart = from;
+    let position = from;
+    // Reads on where less than `bytes` from the position on are at hand.
+    const need = async (bytes: number) => {
+      if (position + bytes <= chunkStart + chunk.length) return;
+      chunk = await this.read(position, Math.min(Math.max(bytes, scanBytes), to - position));
+      chunkStart = position;
+    };
+    while (position + batchHeaderBytes <= to) {
+      await need(batchHeaderBytes);
+      if (chunkStart + chunk.length < position + batchHeaderBytes) return;
+      const header = readBatchHeader(chunk, position - chunkStart);
+      if (header.size < batchHeaderBytes || position + header.size > to) return;
+      if (whole) await need(header.size);
+      const at = position - chunkStart;
+      const bytes = whole ? chunk.subarray(at, at + header.size) : chunk.subarray(0, 0);
+      yield { position, header, bytes };
+      position += header.size;
+    }
+  }
+
+  /** Up to `length` bytes; fewer only where the file ends. */
+  async read(position: number, length: number): Promise<Buffer> {
+    const handle = await this.#open();
+    const buffer = Buffer.allocUnsafe(length);
+    let filled = 0;
+    while (filled < length) {
+      const { bytesRead } = await handle.read(buffer, filled, length - filled, position + filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return buffer.subarray(0, filled);
+  }
+
+  /** Cuts off everything that {@link recover} didn't take in. */
+  async cutOffRest(): Promise<void> {
+    const handle = await this.#open();
+    await handle.truncate(this.size);
+  }
+
+  /** Closes the file, once the operations on it are done; `sync` makes it outlast the machine. */
+  async close(sync = false): Promise<void> {
+    const handle = await this.#handle?.catch(() => null);
+    this.#handle = null;
+    if (!handle) return;
+    try {
+      if (sync) await handle.datasync();
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async remove(): Promise<void> {
+    await this.close();
+    await rm(this.path, { force: true });
+  }
+
+  /** Keeps the file but takes it out of the log. */
+  async setAside(): Promise<void> {
+    await this.close();
+    await rename(this.path, `${this.path}.orphaned`);
+  }
+
+  /** Made or opened when first needed: a partition without data holds no file descriptor. */
+  #open(): Promise<FileHandle> {
+    this.#handle ??= open(this.path, constants.O_RDWR | constants.O_CREAT);
+    return this.#handle;
+  }
+}
+
+/** Writes everything, or throws what keeps it from being written. */
+async function writeAll(handle: FileHandle, parts: readonly Buffer[], at: number): Promise<void> {
+  let position = at;
+  let rest = parts;
+  while (rest.length > 0) {
+    const { bytesWritten } = await handle.writev(rest, position);
+    position += bytesWritten;
+    // A short write is followed by one that tells why, or by one that goes through.
+    rest = dropBytes(rest, bytesWritten);
+  }
+}
+
+function dropBytes(parts: readonly Buffer[], count: number): readonly Buffer[] {
+  let left = count;
+  let whole = 0;
+  for (const part of parts) {
+    if (left < part.length) return [part.subarray(left), ...parts.slice(whole + 1)];
+    left -= part.length;
+    whole++;
+  }
+  return [];
+}
