@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "bounds.h"
 #include "check.h"
@@ -68,7 +69,8 @@ void SlabPool::giveBack(Block* slab) {
   Block* head = returned_.load(std::memory_order_acquire);
   do {
     if (head == closedMark()) {
-      destroySlab(slab);
+      memory_.release(slab);
+      unref(1);
       return;
     }
     slab->next = head;
@@ -78,41 +80,35 @@ void SlabPool::giveBack(Block* slab) {
 
 void SlabPool::collectReturned() {
   Block* slab = returned_.exchange(nullptr, std::memory_order_acquire);
+  Block* surplus = nullptr;
   while (slab != nullptr) {
     Block* next = slab->next;
-    if (spares_ < kSpareSlabs) {
-      slab->next = spare_;
-      spare_ = slab;
-      spares_++;
-    } else {
-      destroySlab(slab);
-    }
+    Block*& list = spares_ < kSpareSlabs ? spare_ : surplus;
+    if (&list == &spare_) spares_++;
+    slab->next = list;
+    list = slab;
     slab = next;
   }
+  if (surplus != nullptr) unref(freeAll(surplus));
 }
 
 void SlabPool::close() {
-  Block* slab = returned_.exchange(closedMark(), std::memory_order_acq_rel);
-  while (slab != nullptr) {
-    Block* next = slab->next;
-    destroySlab(slab);
-    slab = next;
-  }
-  while (spare_ != nullptr) {
-    Block* next = spare_->next;
-    destroySlab(spare_);
-    spare_ = next;
-  }
-  unref();
+  Block* returned = returned_.exchange(closedMark(), std::memory_order_acq_rel);
+  const uint32_t freed = freeAll(returned) + freeAll(std::exchange(spare_, nullptr));
+  unref(freed + 1);
 }
 
-void SlabPool::destroySlab(Block* slab) {
-  memory_.release(slab);
-  unref();
+uint32_t SlabPool::freeAll(Block* list) {
+  uint32_t count = 0;
+  while (list != nullptr) {
+    memory_.release(std::exchange(list, list->next));
+    count++;
+  }
+  return count;
 }
 
-void SlabPool::unref() {
-  if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+void SlabPool::unref(uint32_t count) {
+  if (refs_.fetch_sub(count, std::memory_order_acq_rel) == count) delete this;
 }
 
 bool SlabWriter::isUnused() const {

@@ -57,8 +57,8 @@ class SlabPool {
   ~SlabPool() = default;
 
   void collectReturned();
-  void destroySlab(Block* slab);
-  void unref();
+  uint32_t freeAll(Block* list);
+  void unref(uint32_t count);
 
   Memory& memory_;
   Block* spare_ = nullptr;

@@ -56,6 +56,8 @@ struct Channel {
   uint32_t outstanding = 0;
   uint32_t next_sequence = 0;
   uint32_t next_reply = 0;
+  // Where the turn's last frame stands among the processor's completed receives.
+  size_t last_receive = 0;
   // Settled without an answer.
   uint32_t unanswered = 0;
 

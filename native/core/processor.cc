@@ -108,6 +108,7 @@ void Processor::poll() {
 void Processor::processCompletedReceives() {
   for (Channel* channel : receivers_) {
     channel->in_completed_receives = false;
+    completed_receives_[channel->last_receive].is_last = true;
     if (channel->mute != MuteState::kNotMuted) continue;
     channel->mute = MuteState::kMuted;
     channel->on(MuteEvent::kRequestReceived);
@@ -271,7 +272,9 @@ void Processor::permitsGranted() {
 }
 
 void Processor::wakeUp() {
-  if (doorbell_.ring()) poller_.wake();
+  if (!doorbell_.ring()) return;
+  wakes_.fetch_add(1, std::memory_order_relaxed);
+  poller_.wake();
 }
 
 // --- Slots and the end -------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class RoomListener {
 };
 
 struct ProcessorCounters {
-  Counter turns, polls, reads, writes, wakes;
+  Counter turns, polls, reads, writes;
   Counter bytes_read, bytes_written;
   Counter opened, closed, requests, responses;
   Counter connections, waiting_for_room, stray_replies;
@@ -92,6 +92,8 @@ class Processor final : public FrameSink, public PermitWaiter {
 
   uint32_t id() const { return id_; }
   const ProcessorCounters& counters() const { return counters_; }
+  // Times another thread had to wake the loop out of its poll.
+  uint64_t wakes() const { return wakes_.load(std::memory_order_relaxed); }
 
  private:
   // Kafka's seven steps.
@@ -200,6 +202,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   // Shared with other threads.
   Doorbell doorbell_;
   Mailbox<CommandBatch> commands_;
+  std::atomic<uint64_t> wakes_{0};
   std::atomic<bool> drain_asked_{false};
   std::atomic<bool> permits_granted_{false};
   std::atomic<CloseReason> stop_asked_{CloseReason::kNone};

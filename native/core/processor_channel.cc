@@ -239,6 +239,7 @@ bool Processor::admit() {
 
 void Processor::complete(Block* block, size_t offset, const Cut& cut) {
   Channel& channel = *current_;
+  channel.last_receive = completed_receives_.size();
   completed_receives_.push_back({
       .channel = channel.id,
       .sequence = channel.next_sequence,

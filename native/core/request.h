@@ -34,6 +34,8 @@ struct Request {
   uint32_t frame_bytes = 0;
   uint32_t body_begin = 0;
   uint32_t body_end = 0;
+  // No further frame of the connection comes before this one and those before it are settled.
+  bool is_last = false;
   // When the turn that completed the frame had read it (Clock).
   int64_t received_at_ns = 0;
 };

@@ -95,6 +95,13 @@ export class FrameDecoder {
     this.#lookAgain();
   }
 
+  /** Takes every byte that no frame has taken. */
+  takeRest(): Buffer {
+    const rest = Buffer.concat([this.#head.subarray(this.#at, this.#end), ...this.#tail]);
+    this.clear();
+    return rest;
+  }
+
   /** Forgets every byte. */
   clear(): void {
     this.#tail = [];

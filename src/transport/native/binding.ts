@@ -2,9 +2,112 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+/** A framing as the core reads it; see `native/core/framing.h`. */
+export interface NativeFraming {
+  kind: number;
+  maxFrameBytes: number;
+  sizeBytes: number;
+  bigEndian: boolean;
+  offset: number;
+  adjustment: number;
+  strip: number;
+  delimiter: Uint8Array;
+  stripDelimiter: boolean;
+}
 
-export type Binding = object;
+/** The tables through which batches cross; see `crossing.ts`. */
+export interface NativeTables {
+  requests: Uint32Array;
+  times: Float64Array;
+  status: Uint32Array;
+  commands: Uint32Array;
+  replies: Uint8Array;
+}
+
+export interface NativeServerConfig {
+  listeners: { host: string; port: number; backlog: number; framing: NativeFraming }[];
+  networkThreads: number;
+  queuedMaxRequests: number;
+  maxPendingRequests: number;
+  waitsForAccept: boolean;
+  /** `performance.now()` at this moment. */
+  now: number;
+  tables: NativeTables;
+}
+
+/** Something that happened beside requests; see `Event` in `native/core/request.h`. */
+export interface NativeEvent {
+  kind: number;
+  processor: number;
+  slot: number;
+  generation: number;
+  reason: number;
+  errno: number;
+  listener: number;
+  count: number;
+  ok: boolean;
+  /** The rest stands in `opened` alone. */
+  index: number;
+  localAddress: string;
+  localPort: number;
+  remoteAddress: string;
+  remotePort: number;
+}
+
+export interface NativeStartError {
+  isThread: boolean;
+  call: string;
+  listener: number;
+  errno: number;
+}
+
+export interface NativeProcessorCounters {
+  connections: number;
+  opened: number;
+  closed: number;
+  turns: number;
+  polls: number;
+  reads: number;
+  writes: number;
+  wakes: number;
+  requests: number;
+  responses: number;
+  bytesRead: number;
+  bytesWritten: number;
+  waitingForRoom: number;
+  strayReplies: number;
+}
+
+export interface NativeCounters {
+  accepted: number;
+  acceptErrors: number;
+  queued: number;
+  pending: number;
+  bound: { host: string; port: number }[];
+  processors: NativeProcessorCounters[];
+}
+
+/** The addon's class; see `native/addon/native_server.h`. */
+export interface NativeServer {
+  start(onDoorbell: () => void): NativeStartError | undefined;
+  claim(slab: Uint8Array, used: number, larges: ArrayBuffer[]): number;
+  takeEvents(): NativeEvent[];
+  rest(): boolean;
+  submit(count: number, slabBytes: number, larges: readonly Uint8Array[]): void;
+  keepFraming(framing: NativeFraming): number;
+  drain(): void;
+  stop(reason: number): void;
+  counters(): NativeCounters;
+  ref(): void;
+  unref(): void;
+}
+
+export interface Binding {
+  NativeServer: new (config: NativeServerConfig) => NativeServer;
+  constants: Record<string, number>;
+}
+
+const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 
 let outcome: { binding: Binding } | { cause: Error } | undefined;
 

@@ -1,9 +1,566 @@
+import { performance } from 'node:perf_hooks';
+import { getSystemErrorName } from 'node:util';
+import { markAsUntransferable } from 'node:worker_threads';
+import {
+  type CloseCode,
+  closeCodeOf,
+  closeReasonNumbers,
+  makeCloseReason,
+} from '../../close-reason.js';
+import { OdradekError } from '../../errors.js';
+import type { Framing } from '../../framing.js';
+import type { TransportMetrics } from '../../metrics.js';
 import type { Settings } from '../../options.js';
-import type { Transport, TransportEvents } from '../../transport.js';
-import type { Binding } from './binding.js';
-export declare class NT {}
-export const NativeTransport = null as unknown as new <State>(
-  binding: Binding,
-  settings: Settings<State>,
-  events: TransportEvents<State>,
-) => Transport<State>;
+import { ServerRequest } from '../../request.js';
+import { resolveHost } from '../../resolve-host.js';
+import type { Address, Transport, TransportEvents } from '../../transport.js';
+import type { Binding, NativeEvent, NativeServer, NativeStartError } from './binding.js';
+import { CommandTable } from './command-table.js';
+import {
+  commandFlags,
+  entriesPerTable,
+  eventKinds,
+  fieldsPerEntry,
+  largeFlag,
+  largeFrameBytes,
+  lastFlag,
+  requestFields,
+  slabBytes,
+  statusFields,
+} from './crossing.js';
+import { CustomInput, CustomRequest } from './custom-input.js';
+import { NativeConnection, type Reframing } from './native-connection.js';
+import { toNativeFraming } from './native-framing.js';
+
+const field = requestFields;
+
+/**
+ * Requests handled before the event loop gets a turn, so that timers and other I/O of the process
+ * go on under load: about a millisecond of work for a handler of a microsecond.
+ */
+const requestsPerTurn = 1024;
+
+/** Servers whose threads have to end before the process may: leaving the main thread runs no hook. */
+const running = new Set<NativeTransport<never>>();
+
+process.on('exit', () => {
+  for (const transport of running) transport.destroy('SERVER_CLOSED');
+});
+
+/** The native transport: the C++ core's processors and acceptors, one batch a crossing. */
+export class NativeTransport<State> implements Transport<State> {
+  readonly kind = 'native';
+  readonly #settings: Settings<State>;
+  readonly #events: TransportEvents<State>;
+  readonly #binding: Binding;
+  readonly #tables = makeTables();
+  readonly #framings = new WeakMap<Framing, number>();
+  /** By processor and slot. */
+  readonly #connections: (NativeConnection<State> | undefined)[][] = [];
+  #native: NativeServer | null = null;
+  #commands: CommandTable | null = null;
+  #slab: Buffer = makeSlab();
+  #slabUsed = 0;
+  #bound: readonly Address[] = [];
+  #isRef = true;
+  #isDestroyed = false;
+  #flushScheduled = false;
+
+  constructor(binding: Binding, settings: Settings<State>, events: TransportEvents<State>) {
+    this.#binding = binding;
+    this.#settings = settings;
+    this.#events = events;
+  }
+
+  async start(): Promise<void> {
+    const { listeners, networkThreads, queuedMaxRequests, maxPendingRequests, onConnect } =
+      this.#settings;
+    const hosts = await Promise.all(listeners.map(({ host }) => resolveHost(host)));
+    if (this.#isDestroyed) {
+      throw new OdradekError('ERR_ODRADEK_INVALID_STATE', 'closed while it started');
+    }
+    const native = new this.#binding.NativeServer({
+      listeners: listeners.map(({ port, backlog, framing }, index) => ({
+        host: hosts[index] as string,
+        port,
+        backlog,
+        framing: toNativeFraming(framing),
+      })),
+      networkThreads,
+      queuedMaxRequests,
+      maxPendingRequests,
+      waitsForAccept: onConnect !== undefined,
+      now: performance.now(),
+      tables: this.#tables,
+    });
+    const error = native.start(this.#onDoorbell);
+    if (error !== undefined) throw this.#startError(error);
+    this.#native = native;
+    this.#commands = new CommandTable(native, this.#tables.commands, this.#tables.replies);
+    this.#bound = native.counters().bound;
+    running.add(this as unknown as NativeTransport<never>);
+    if (!this.#isRef) native.unref();
+  }
+
+  #startError({ isThread, call, listener, errno }: NativeStartError): OdradekError {
+    const code = getSystemErrorName(-errno);
+    const { name, host, port } = this.#settings.listeners[Math.max(0, listener)] ?? {};
+    const cause: NodeJS.ErrnoException & { address?: string; port?: number } = new Error(
+      isThread ? `${call} ${code}` : `${call} ${code} ${host}:${port}`,
+    );
+    cause.code = code;
+    cause.errno = -errno;
+    cause.syscall = call;
+    if (isThread) return new OdradekError('ERR_ODRADEK_THREAD', cause.message, { cause });
+    if (host !== undefined) cause.address = host;
+    if (port !== undefined) cause.port = port;
+    return new OdradekError('ERR_ODRADEK_LISTEN', `${name}: ${cause.message}`, { cause });
+  }
+
+  address(listener: string): Address | undefined {
+    const index = this.#settings.listeners.findIndex(({ name }) => name === listener);
+    return this.#bound[index];
+  }
+
+  // --- What the core delivers -------------------------------------------------------------------
+
+  readonly #onDoorbell = (): void => {
+    try {
+      this.#turn();
+    } catch (error) {
+      // Thrown through the addon, Node 20 would swallow it.
+      process.nextTick(() => {
+        throw error;
+      });
+    }
+  };
+
+  /** Takes what there is, in batches, until there is no more or the event loop wants a turn. */
+  #turn(): void {
+    const native = this.#native;
+    let left = requestsPerTurn;
+    while (native !== null && !this.#isDestroyed) {
+      const more = this.#takeBatch(native);
+      left -= this.#lastBatch;
+      // rest() refuses if somebody has rung since the claim: then there is more, too.
+      if (!more && (this.#isDestroyed || native.rest())) return;
+      if (left <= 0) {
+        setImmediate(this.#onDoorbell);
+        return;
+      }
+    }
+  }
+
+  #lastBatch = 0;
+
+  /** Handles one claim; true if more is there to be claimed. */
+  #takeBatch(native: NativeServer): boolean {
+    if (this.#slabUsed > slabBytes - largeFrameBytes) {
+      this.#slab = makeSlab();
+      this.#slabUsed = 0;
+    }
+    const slab = this.#slab;
+    const larges: ArrayBuffer[] = [];
+    const count = native.claim(slab, this.#slabUsed, larges);
+    const { status } = this.#tables;
+    this.#slabUsed = status[statusFields.slabUsed] as number;
+    this.#lastBatch = count;
+    const more = status[statusFields.more] === 1;
+    // A connection's opening was posted before its first request, so it is among these.
+    if (status[statusFields.events] === 1) this.#takeEvents(native);
+    for (let i = 0; i < count; i++) this.#deliver(i, slab, larges);
+    this.#events.turnEnded();
+    return more;
+  }
+
+  #deliver(entry: number, slab: Buffer, larges: ArrayBuffer[]): void {
+    const table = this.#tables.requests;
+    const at = entry * fieldsPerEntry;
+    const connection = this.#find(
+      (table[at + field.processor] as number) % lastFlag,
+      table[at + field.slot] as number,
+      table[at + field.generation] as number,
+    );
+    if (connection === undefined) {
+      this.#commands?.forget(1);
+      return;
+    }
+    const where = table[at + field.offset] as number;
+    const isLarge = where >= largeFlag;
+    const memory = isLarge
+      ? (larges[where - largeFlag] as ArrayBuffer)
+      : (slab.buffer as ArrayBuffer);
+    const offset = isLarge ? 0 : where;
+    const bodyBegin = table[at + field.bodyBegin] as number;
+    const bodyEnd = table[at + field.bodyEnd] as number;
+    let body: Buffer = Buffer.from(memory, offset + bodyBegin, bodyEnd - bodyBegin);
+    connection.claimed++;
+    const sequence = table[at + field.sequence] as number;
+    const receivedAt = this.#tables.times[entry] as number;
+    connection.isComplete = (table[at + field.processor] as number) >= lastFlag;
+    if (connection.custom !== null) {
+      this.#cut(connection, connection.custom, body, sequence, receivedAt);
+      return;
+    }
+    if (this.#settings.isolateBodies && !isLarge) body = isolated(body);
+    const frameBytes = table[at + field.frameBytes] as number;
+    const request = new ServerRequest(
+      connection,
+      body,
+      sequence,
+      receivedAt,
+      memory,
+      offset,
+      frameBytes,
+    );
+    if (connection.reframing === null) {
+      this.#events.requestReceived(request);
+    } else {
+      connection.reframing.unread.push(request);
+      if (connection.isComplete) this.#reframe(connection, connection.reframing);
+    }
+  }
+
+  /** Cuts a raw piece by the connection's `custom` framing. */
+  #cut(
+    connection: NativeConnection<State>,
+    input: CustomInput<State>,
+    bytes: Buffer,
+    sequence: number,
+    receivedAt: number,
+  ): void {
+    const piece = input.begin(sequence, bytes);
+    // A handler that changes the framing ends this loop: what is left is cut by the new one.
+    while (connection.reframing === null && connection.custom === input) {
+      const request = input.take(connection, piece, receivedAt);
+      if (request === null) break;
+      this.#events.requestReceived(request);
+    }
+    piece.isCut = true;
+    const { failure } = input.decoder;
+    if (failure !== null) connection.closeWith(failure.code, failure.message);
+    if (connection.reframing !== null) {
+      connection.reframing.rest.push(input.decoder.takeRest());
+      if (connection.isComplete) this.#reframe(connection, connection.reframing);
+    }
+    this.#settlePieces(connection, input);
+  }
+
+  #find(processor: number, slot: number, generation: number): NativeConnection<State> | undefined {
+    const connection = this.#connections[processor]?.[slot];
+    return connection?.generation === generation ? connection : undefined;
+  }
+
+  #takeEvents(native: NativeServer): void {
+    for (const event of native.takeEvents()) this.#handleEvent(event);
+  }
+
+  #handleEvent(event: NativeEvent): void {
+    if (event.kind === eventKinds.opened) {
+      this.#opened(event);
+    } else if (event.kind === eventKinds.acceptError) {
+      this.#events.acceptError(systemError('accept', event.errno), this.#listenerName(event));
+    } else if (event.kind === eventKinds.fatal) {
+      const cause = systemError('poll', event.errno);
+      this.#events.fatal(new OdradekError('ERR_ODRADEK_REACTOR_LOST', cause.message, { cause }));
+    } else {
+      const connection = this.#find(event.processor, event.slot, event.generation);
+      if (connection === undefined) return;
+      if (event.kind === eventKinds.closed) this.#closed(connection, event);
+      else if (event.kind === eventKinds.reset) this.#events.connectionReset(connection);
+      else this.#sent(connection, event);
+    }
+  }
+
+  #listenerName(event: NativeEvent): string {
+    return this.#settings.listeners[event.listener]?.name ?? '';
+  }
+
+  #opened(event: NativeEvent): void {
+    const listener = this.#settings.listeners[event.listener];
+    if (listener === undefined) return;
+    const { processor, slot, generation, index } = event;
+    const connection = new NativeConnection<State>(
+      this,
+      listener,
+      {
+        localAddress: event.localAddress,
+        localPort: event.localPort,
+        remoteAddress: event.remoteAddress,
+        remotePort: event.remotePort,
+      },
+      processor,
+      index,
+      slot,
+      generation,
+    );
+    if (listener.framing.kind === 'custom') {
+      connection.custom = new CustomInput(listener.framing, this.#settings.isolateBodies);
+    }
+    let slots = this.#connections[processor];
+    if (slots === undefined) {
+      slots = [];
+      this.#connections[processor] = slots;
+    }
+    slots[slot] = connection;
+    this.#events.connectionOpened(connection);
+  }
+
+  #sent(connection: NativeConnection<State>, event: NativeEvent): void {
+    const request = connection.awaitingSent.get(event.count);
+    connection.awaitingSent.delete(event.count);
+    if (event.ok) request?.settleSent({ ok: true });
+    else request?.settleSent({ ok: false, reason: closeCodeOf(event.reason) });
+  }
+
+  #closed(connection: NativeConnection<State>, event: NativeEvent): void {
+    const slots = this.#connections[connection.processor];
+    if (slots !== undefined) slots[connection.slot] = undefined;
+    // The loop was lost or stopped: no reply will settle these.
+    if (connection.claimed > 0) this.#commands?.forget(connection.claimed);
+    const code = closeCodeOf(event.reason);
+    for (const request of connection.awaitingSent.values()) {
+      request.settleSent({ ok: false, reason: code });
+    }
+    connection.awaitingSent.clear();
+    const { custom, closeDetail } = connection;
+    const isTruncated = code === 'PEER_CLOSED' && custom !== null && !custom.decoder.isEmpty;
+    const unanswered = custom === null ? event.count : custom.unanswered + custom.unsettled;
+    const reason = makeCloseReason(isTruncated ? 'TRUNCATED_FRAME' : code, {
+      unanswered,
+      ...(event.errno > 0 ? { errno: getSystemErrorName(-event.errno) } : {}),
+      ...(closeDetail !== undefined ? { detail: closeDetail } : {}),
+    });
+    this.#events.connectionClosed(connection, reason);
+  }
+
+  // --- What the server answers ------------------------------------------------------------------
+
+  reply(
+    request: ServerRequest<State>,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    closeCode: CloseCode | null,
+  ): void {
+    const connection = request.connection as NativeConnection<State>;
+    const commands = this.#commands;
+    if (commands === null || connection.ended) return;
+    if (bytes !== null) commands.frame(connection, request.framer, bytes);
+    if (request instanceof CustomRequest) {
+      this.#replyCustom(connection, request, closeCode);
+      return;
+    }
+    connection.claimed--;
+    let flags = closeCode === 'HANDLER_ERROR' ? commandFlags.discarded : 0;
+    if (request.sentAsked) {
+      connection.awaitingSent.set(request.sequence, request);
+      flags |= commandFlags.notify;
+    }
+    commands.settle(connection, request.sequence, 1, closeCode, flags);
+  }
+
+  /** The core counts pieces: the reply and its fate go for themselves. */
+  #replyCustom(
+    connection: NativeConnection<State>,
+    request: CustomRequest<State>,
+    closeCode: CloseCode | null,
+  ): void {
+    if (request.sentAsked || closeCode !== null) {
+      const cookie = connection.nextCookie++;
+      if (request.sentAsked) connection.awaitingSent.set(cookie, request);
+      const flags = request.sentAsked ? commandFlags.notify : 0;
+      this.#commands?.settle(connection, cookie, 0, closeCode, flags);
+    }
+    request.input.settle(request, closeCode !== 'HANDLER_ERROR');
+    this.#settlePieces(connection, request.input);
+  }
+
+  #settlePieces(connection: NativeConnection<State>, input: CustomInput<State>): void {
+    const settled = input.takeSettled();
+    if (settled === null || connection.ended) return;
+    connection.claimed -= settled.count;
+    this.#commands?.settle(connection, settled.sequence, settled.count, null, 0);
+  }
+
+  discard(request: ServerRequest<State>): void {
+    const connection = request.connection as NativeConnection<State>;
+    if (connection.ended) return;
+    if (request instanceof CustomRequest) {
+      request.input.settle(request, false);
+      this.#settlePieces(connection, request.input);
+      return;
+    }
+    connection.claimed--;
+    this.#commands?.settle(connection, request.sequence, 1, null, commandFlags.discarded);
+  }
+
+  flush(): void {
+    this.#commands?.flush();
+  }
+
+  accept(connection: NativeConnection<State>, greeting: Uint8Array | null): void {
+    if (connection.ended) return;
+    if (greeting !== null) this.#commands?.frame(connection, connection.framer, greeting);
+    this.#commands?.accept(connection);
+    this.#flushSoon();
+  }
+
+  close(connection: NativeConnection<State>, code: CloseCode, detail?: string): void {
+    if (connection.ended) return;
+    connection.closeDetail = detail;
+    this.#commands?.close(connection, code);
+    this.#flushSoon();
+  }
+
+  setFraming(
+    connection: NativeConnection<State>,
+    framing: Framing,
+    unread: readonly ServerRequest<State>[],
+  ): void {
+    const before = connection.reframing;
+    const reframing = { framing, unread: [...(before?.unread ?? []), ...unread], rest: [] };
+    connection.reframing = reframing;
+    // While a piece is being cut, or requests are still to cross, the rest is awaited.
+    const isCutting = connection.custom?.isCutting ?? false;
+    if (connection.isComplete && !isCutting) this.#reframe(connection, reframing);
+  }
+
+  /** Everything that was cut by the old framing is here: gives it back to be cut by the new one. */
+  #reframe(connection: NativeConnection<State>, reframing: Reframing<State>): void {
+    const { framing, unread, rest } = reframing;
+    const input = connection.custom;
+    const parts: Uint8Array[] = unread.map(({ frame }) => frame);
+    let sequence = unread[0]?.sequence ?? 0;
+    let withdrawn = unread.length;
+    if (input !== null) {
+      // Pieces are settled by the requests that stay; none of them is taken back.
+      input.withdraw(unread as CustomRequest<State>[]);
+      parts.push(...rest, input.decoder.takeRest());
+      sequence = 0;
+      withdrawn = 0;
+    }
+    connection.claimed -= withdrawn;
+    connection.reframing = null;
+    connection.custom =
+      framing.kind === 'custom' ? new CustomInput(framing, this.#settings.isolateBodies) : null;
+    const bytes = Buffer.concat(parts);
+    this.#commands?.setFraming(
+      connection,
+      this.#framingNumber(framing),
+      bytes.byteLength > 0 ? bytes : null,
+      sequence,
+      withdrawn,
+    );
+    if (input !== null) this.#settlePieces(connection, input);
+  }
+
+  #framingNumber(framing: Framing): number {
+    let number = this.#framings.get(framing);
+    if (number === undefined) {
+      number = this.#native?.keepFraming(toNativeFraming(framing)) ?? 0;
+      this.#framings.set(framing, number);
+    }
+    return number;
+  }
+
+  /** For what happens outside of the turns that the handler pool ends. */
+  #flushSoon(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    process.nextTick(() => {
+      this.#flushScheduled = false;
+      this.flush();
+    });
+  }
+
+  // --- The end ----------------------------------------------------------------------------------
+
+  drain(): void {
+    if (this.#native === null) this.#isDestroyed = true;
+    this.#bound = [];
+    this.#native?.drain();
+  }
+
+  destroy(code: CloseCode): void {
+    running.delete(this as unknown as NativeTransport<never>);
+    if (this.#isDestroyed) return;
+    this.#isDestroyed = true;
+    this.#bound = [];
+    if (this.#native === null) return;
+    this.flush();
+    this.#native.stop(closeReasonNumbers[code]);
+    this.#takeEvents(this.#native);
+    this.#commands = null;
+  }
+
+  metrics(): TransportMetrics {
+    const counters = this.#native?.counters();
+    const processors = counters?.processors ?? [];
+    const sum = (name: 'connections' | 'closed' | 'requests' | 'responses' | 'waitingForRoom') =>
+      processors.reduce((total, processor) => total + processor[name], 0);
+    return {
+      connections: sum('connections'),
+      connectionsAcceptedTotal: counters?.accepted ?? 0,
+      connectionsClosedTotal: sum('closed'),
+      acceptErrorsTotal: counters?.acceptErrors ?? 0,
+      requestsTotal: sum('requests'),
+      responsesTotal: sum('responses'),
+      bytesReadTotal: processors.reduce((total, { bytesRead }) => total + bytesRead, 0),
+      bytesWrittenTotal: processors.reduce((total, { bytesWritten }) => total + bytesWritten, 0),
+      requestQueueSize: counters?.queued ?? 0,
+      pendingRequests: counters?.pending ?? 0,
+      connectionsWaitingForRoom: sum('waitingForRoom'),
+      processors: processors.map(({ connections, turns, reads, writes, polls, wakes }, id) => ({
+        id,
+        connections,
+        turns,
+        readCalls: reads,
+        writeCalls: writes,
+        pollCalls: polls,
+        wakeCalls: wakes,
+      })),
+    };
+  }
+
+  ref(): void {
+    this.#isRef = true;
+    this.#native?.ref();
+  }
+
+  unref(): void {
+    this.#isRef = false;
+    this.#native?.unref();
+  }
+}
+
+/** Memory for small bodies. It is never used twice, so a body never changes under its handler. */
+function makeSlab(): Buffer {
+  const slab = Buffer.allocUnsafeSlow(slabBytes);
+  // Bodies share it: one that is transferred away would empty the others.
+  markAsUntransferable(slab.buffer);
+  return slab;
+}
+
+function makeTables() {
+  return {
+    requests: new Uint32Array(entriesPerTable * fieldsPerEntry),
+    times: new Float64Array(entriesPerTable),
+    status: new Uint32Array(Object.keys(statusFields).length),
+    commands: new Uint32Array(entriesPerTable * fieldsPerEntry),
+    replies: new Uint8Array(slabBytes),
+  };
+}
+
+function isolated(body: Buffer): Buffer {
+  const own = Buffer.allocUnsafeSlow(body.byteLength);
+  body.copy(own);
+  return own;
+}
+
+function systemError(syscall: string, errno: number): NodeJS.ErrnoException {
+  const code = getSystemErrorName(-errno);
+  const error: NodeJS.ErrnoException = new Error(`${syscall} ${code}`);
+  error.code = code;
+  error.errno = -errno;
+  error.syscall = syscall;
+  return error;
+}

@@ -1,0 +1,42 @@
+// The addon's entry: the class NativeServer, and the constants that TypeScript must agree with.
+#include <node_api.h>
+
+#include "../core/bounds.h"
+#include "../core/close_reason.h"
+#include "../core/framing.h"
+#include "../core/request.h"
+#include "crossing.h"
+#include "js.h"
+#include "native_server.h"
+
+namespace odradek {
+namespace {
+
+napi_value constants(napi_env env) {
+  napi_value object = js::object(env);
+  const auto number = [&](const char* name, double value) {
+    js::set(env, object, name, js::number(env, value));
+  };
+  number("slabBytes", kSlabBytes);
+  number("largeFrameBytes", kLargeFrameBytes);
+  number("entriesPerTable", crossing::kEntriesPerTable);
+  number("fieldsPerEntry", crossing::kFieldsPerEntry);
+  number("maxDelimiterBytes", kMaxDelimiterBytes);
+  number("lastCloseReason", static_cast<double>(CloseReason::kReactorLost));
+  number("lastRequestField", crossing::kRequestBodyEnd);
+  number("lastCommandKind", crossing::kForget);
+  number("lastCommandField", crossing::kCommandLength);
+  number("lastEventKind", static_cast<double>(Event::Kind::kFatal));
+  number("lastFramingKind", static_cast<double>(Framing::Kind::kRaw));
+  return object;
+}
+
+}  // namespace
+}  // namespace odradek
+
+NAPI_MODULE_INIT() {
+  napi_value constructor = odradek::NativeServer::define(env);
+  odradek::js::set(env, exports, "NativeServer", constructor);
+  odradek::js::set(env, exports, "constants", odradek::constants(env));
+  return exports;
+}

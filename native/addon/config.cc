@@ -1,0 +1,53 @@
+#include "config.h"
+
+#include <cstring>
+
+#include "js.h"
+
+namespace odradek {
+
+Framing readFraming(napi_env env, napi_value object) {
+  Framing framing;
+  const auto number = [&](const char* name) { return js::toNumber(env, js::get(env, object, name)); };
+  framing.kind = static_cast<Framing::Kind>(static_cast<int>(number("kind")));
+  framing.max_frame_bytes = static_cast<uint32_t>(number("maxFrameBytes"));
+  framing.size_bytes = static_cast<uint8_t>(number("sizeBytes"));
+  framing.big_endian = js::toBoolean(env, js::get(env, object, "bigEndian"));
+  framing.offset = static_cast<uint32_t>(number("offset"));
+  framing.adjustment = static_cast<int32_t>(number("adjustment"));
+  framing.strip = static_cast<uint32_t>(number("strip"));
+  framing.strip_delimiter = js::toBoolean(env, js::get(env, object, "stripDelimiter"));
+  const js::Bytes delimiter = js::toBytes(env, js::get(env, object, "delimiter"));
+  ODRADEK_REQUIRE(delimiter.length <= framing.delimiter.size());
+  if (delimiter.length > 0) {
+    std::memcpy(framing.delimiter.data(), delimiter.data, delimiter.length);
+  }
+  framing.delimiter_bytes = static_cast<uint32_t>(delimiter.length);
+  return framing;
+}
+
+ServerConfig readServerConfig(napi_env env, napi_value object) {
+  ServerConfig config;
+  const auto number = [&](napi_value of, const char* name) {
+    return static_cast<uint32_t>(js::toNumber(env, js::get(env, of, name)));
+  };
+  config.network_threads = number(object, "networkThreads");
+  config.queued_max_requests = number(object, "queuedMaxRequests");
+  config.max_pending_requests = number(object, "maxPendingRequests");
+  config.waits_for_accept = js::toBoolean(env, js::get(env, object, "waitsForAccept"));
+  napi_value listeners = js::get(env, object, "listeners");
+  uint32_t count = 0;
+  ODRADEK_NAPI(napi_get_array_length(env, listeners, &count));
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value from = js::get(env, listeners, i);
+    ListenerConfig listener;
+    listener.where.host = js::toString(env, js::get(env, from, "host"));
+    listener.where.port = static_cast<uint16_t>(number(from, "port"));
+    listener.backlog = static_cast<int>(number(from, "backlog"));
+    listener.framing = readFraming(env, js::get(env, from, "framing"));
+    config.listeners.push_back(listener);
+  }
+  return config;
+}
+
+}  // namespace odradek

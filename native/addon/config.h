@@ -1,0 +1,13 @@
+// What TypeScript says of a server, as the core's own types.
+#pragma once
+
+#include <node_api.h>
+
+#include "../core/socket_server.h"
+
+namespace odradek {
+
+ServerConfig readServerConfig(napi_env env, napi_value object);
+Framing readFraming(napi_env env, napi_value object);
+
+}  // namespace odradek

@@ -1,0 +1,60 @@
+// The layout of the tables through which batches cross, as TypeScript reads and writes them
+// (src/transport/native/crossing.ts; a test checks both equal). Entries are uint32.
+#pragma once
+
+#include <cstdint>
+
+namespace odradek::crossing {
+
+// Requests that one claim writes at most, and commands that one submit reads at most.
+inline constexpr uint32_t kEntriesPerTable = 512;
+inline constexpr uint32_t kFieldsPerEntry = 8;
+
+// A claimed request. Body offsets count from the start of its frame.
+enum RequestField : uint32_t {
+  kRequestProcessor,  // and kLastFlag: the connection's last one for now
+  kRequestSlot,
+  kRequestGeneration,
+  kRequestSequence,
+  kRequestOffset,  // in the slab, or kLargeFlag | index among the large frames
+  kRequestFrameBytes,
+  kRequestBodyBegin,
+  kRequestBodyEnd,
+};
+inline constexpr uint32_t kLargeFlag = 0x8000'0000;
+inline constexpr uint32_t kLastFlag = 0x8000'0000;
+
+// What a claim says beside its requests.
+enum StatusField : uint32_t {
+  kStatusSlabUsed,
+  kStatusMore,    // 1: requests are left to claim at once
+  kStatusEvents,  // 1: events wait
+};
+
+// A command: kind | reason << 8 | flags << 16, then who, then what.
+enum CommandField : uint32_t {
+  kCommandKind,
+  kCommandProcessor,
+  kCommandSlot,
+  kCommandGeneration,
+  kCommandSequence,
+  kCommandSettles,
+  kCommandOffset,  // in the reply slab; kReplyLarge, kSetFraming: index among the large parts
+  kCommandLength,  // kSetFraming: the framing's number
+};
+
+enum CommandKind : uint32_t {
+  kReply,
+  kReplyLarge,
+  kAccept,
+  kClose,
+  kSetFraming,
+  kForget,  // the requests ended with their connection: their places are free
+};
+
+enum CommandFlag : uint32_t {
+  kFlagDiscarded = 1,
+  kFlagNotify = 2,
+};
+
+}  // namespace odradek::crossing

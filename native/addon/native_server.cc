@@ -1,0 +1,471 @@
+#include "native_server.h"
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "../core/check.h"
+#include "../platform/system_platform.h"
+#include "config.h"
+#include "crossing.h"
+#include "js.h"
+
+namespace odradek {
+namespace {
+
+constexpr size_t kMaxArguments = 4;
+
+}  // namespace
+
+// --- Life --------------------------------------------------------------------------------------
+
+napi_value NativeServer::define(napi_env env) {
+  const auto method = [](const char* name, napi_callback callback) {
+    return napi_property_descriptor{
+        name, nullptr, callback, nullptr, nullptr, nullptr, napi_default_method, nullptr};
+  };
+  const napi_property_descriptor methods[] = {
+      method("start", call<&NativeServer::start>),
+      method("claim", call<&NativeServer::claim>),
+      method("takeEvents", call<&NativeServer::takeEvents>),
+      method("rest", call<&NativeServer::rest>),
+      method("submit", call<&NativeServer::submit>),
+      method("keepFraming", call<&NativeServer::keepFraming>),
+      method("drain", call<&NativeServer::drain>),
+      method("stop", call<&NativeServer::stop>),
+      method("counters", call<&NativeServer::counters>),
+      method("ref", call<&NativeServer::ref>),
+      method("unref", call<&NativeServer::unref>),
+  };
+  napi_value constructor = nullptr;
+  ODRADEK_NAPI(napi_define_class(env, "NativeServer", NAPI_AUTO_LENGTH, construct, nullptr,
+                                 sizeof(methods) / sizeof(methods[0]), methods, &constructor));
+  return constructor;
+}
+
+napi_value NativeServer::construct(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value config = nullptr;
+  napi_value self = nullptr;
+  ODRADEK_NAPI(napi_get_cb_info(env, info, &count, &config, &self, nullptr));
+  auto* server = new NativeServer(env, config);
+  ODRADEK_NAPI(napi_wrap(
+      env, self, server,
+      [](napi_env, void* data, void*) { delete static_cast<NativeServer*>(data); }, nullptr,
+      nullptr));
+  return self;
+}
+
+NativeServer::NativeServer(napi_env env, napi_value config)
+    : env_(env), server_(readServerConfig(env, config), systemPlatform(), *this) {
+  const double now_ms = js::toNumber(env, js::get(env, config, "now"));
+  epoch_ns_ = static_cast<double>(systemPlatform().clock().now()) - now_ms * 1e6;
+  napi_value tables = js::get(env, config, "tables");
+  ODRADEK_NAPI(napi_create_reference(env, tables, 1, &tables_));
+  const auto bytes = [&](const char* name, size_t least) {
+    const js::Bytes table = js::toBytes(env, js::get(env, tables, name));
+    ODRADEK_REQUIRE(table.length >= least);
+    return table.data;
+  };
+  constexpr size_t kTableBytes =
+      sizeof(uint32_t) * crossing::kEntriesPerTable * crossing::kFieldsPerEntry;
+  request_table_ = reinterpret_cast<uint32_t*>(bytes("requests", kTableBytes));
+  command_table_ = reinterpret_cast<uint32_t*>(bytes("commands", kTableBytes));
+  time_table_ =
+      reinterpret_cast<double*>(bytes("times", sizeof(double) * crossing::kEntriesPerTable));
+  status_ = reinterpret_cast<uint32_t*>(bytes("status", 3 * sizeof(uint32_t)));
+  reply_slab_ = bytes("replies", kSlabBytes);
+}
+
+NativeServer::~NativeServer() {
+  end(CloseReason::kDeadline);
+  Event* event = events().takeAll();
+  while (event != nullptr) delete std::exchange(event, event->next);
+  large_frames_->release();
+  ODRADEK_NAPI(napi_delete_reference(env_, tables_));
+}
+
+template <napi_value (NativeServer::*method)(const napi_value* arguments)>
+napi_value NativeServer::call(napi_env env, napi_callback_info info) {
+  size_t count = kMaxArguments;
+  napi_value arguments[kMaxArguments];
+  napi_value self = nullptr;
+  ODRADEK_NAPI(napi_get_cb_info(env, info, &count, arguments, &self, nullptr));
+  void* server = nullptr;
+  ODRADEK_NAPI(napi_unwrap(env, self, &server));
+  return (static_cast<NativeServer*>(server)->*method)(arguments);
+}
+
+// start(onDoorbell): null, or what failed.
+napi_value NativeServer::start(const napi_value* arguments) {
+  if (!openDoorbell(arguments[0])) return js::undefined(env_);
+  const StartError error = server_.start();
+  if (error.step == StartError::Step::kNone) return js::undefined(env_);
+  end(CloseReason::kServerClosed);
+  napi_value object = js::object(env_);
+  js::set(env_, object, "isThread", js::boolean(env_, error.step == StartError::Step::kThread));
+  js::set(env_, object, "call", js::string(env_, error.call));
+  js::set(env_, object, "listener", js::number(env_, error.listener));
+  js::set(env_, object, "errno", js::number(env_, error.error));
+  return object;
+}
+
+bool NativeServer::openDoorbell(napi_value callback) {
+  const napi_status status = napi_create_threadsafe_function(
+      env_, callback, nullptr, js::string(env_, "odradek"), 0, 1, nullptr, nullptr, this,
+      onDoorbell, &doorbell_function_);
+  if (status != napi_ok) return false;
+  // After the threadsafe function, so that it runs before that one is torn down: hooks run last
+  // in, first out. The threads end while everything that they use is alive.
+  ODRADEK_NAPI(napi_add_env_cleanup_hook(env_, onEnvironmentEnd, this));
+  is_hooked_ = true;
+  // Nobody has looked yet, and nobody will until the first ring.
+  return doorbell().trySleep();
+}
+
+void NativeServer::onEnvironmentEnd(void* data) {
+  auto* server = static_cast<NativeServer*>(data);
+  server->is_hooked_ = false;
+  server->end(CloseReason::kDeadline);
+}
+
+void NativeServer::end(CloseReason reason) {
+  if (has_ended_) return;
+  has_ended_ = true;
+  server_.stop(reason);
+  releaseClaimed();
+  closeDoorbell();
+}
+
+void NativeServer::closeDoorbell() {
+  if (is_hooked_) ODRADEK_NAPI(napi_remove_env_cleanup_hook(env_, onEnvironmentEnd, this));
+  is_hooked_ = false;
+  if (doorbell_function_ == nullptr) return;
+  // The threads are gone, so nobody calls it any more; a ring still queued finds the server ended.
+  napi_release_threadsafe_function(std::exchange(doorbell_function_, nullptr), napi_tsfn_abort);
+}
+
+void NativeServer::wake() {
+  if (doorbell_function_ == nullptr) return;
+  // Never blocks. It fails while the environment ends, and then nobody is left to be told.
+  napi_call_threadsafe_function(doorbell_function_, nullptr, napi_tsfn_nonblocking);
+}
+
+void NativeServer::onDoorbell(napi_env env, napi_value callback, void* context, void*) {
+  if (env == nullptr || callback == nullptr) return;
+  auto* server = static_cast<NativeServer*>(context);
+  if (server->has_ended_) return;
+  server->doorbell().awake();
+  // Contained by the TypeScript side; Node 20 would swallow what is thrown here.
+  napi_call_function(env, js::undefined(env), callback, 0, nullptr, nullptr);
+}
+
+// --- Requests and events to JavaScript ---------------------------------------------------------
+
+// claim(slab, used, larges): how many requests were written to the table. Their frames lie in the
+// slab from `used` on, large ones in `larges`.
+napi_value NativeServer::claim(const napi_value* arguments) {
+  const js::Bytes slab = js::toBytes(env_, arguments[0]);
+  slab_ = slab.data;
+  slab_bytes_ = static_cast<uint32_t>(slab.length);
+  slab_used_ = js::toUint32(env_, arguments[1]);
+  larges_ = 0;
+  bool is_drained = false;
+  if (next_claimed_ == claimed_.size() && !has_ended_) {
+    claimed_.clear();
+    next_claimed_ = 0;
+    is_drained = server_.requests().claim(claimed_, crossing::kEntriesPerTable);
+  }
+  uint32_t count = 0;
+  Block* block = nullptr;  // frames of one block let go of it together
+  uint32_t references = 0;
+  while (next_claimed_ < claimed_.size()) {
+    const Request& request = claimed_[next_claimed_];
+    if (!writeRequest(request, count, arguments[2])) break;
+    next_claimed_++;
+    count++;
+    if (request.block != block) {
+      if (block != nullptr) block->release(references);
+      block = request.block;
+      references = 0;
+    }
+    references++;
+  }
+  if (block != nullptr) block->release(references);
+  status_[crossing::kStatusSlabUsed] = slab_used_;
+  status_[crossing::kStatusMore] = next_claimed_ < claimed_.size() || !is_drained ? 1 : 0;
+  // Looked at after the claim: what was posted before a claimed request is there to be taken.
+  status_[crossing::kStatusEvents] = events().empty() ? 0 : 1;
+  return js::number(env_, count);
+}
+
+// False: the slab has no room left.
+bool NativeServer::writeRequest(const Request& request, uint32_t index, napi_value larges) {
+  uint32_t* entry = request_table_ + size_t{index} * crossing::kFieldsPerEntry;
+  if (request.frame_bytes >= kLargeFrameBytes) {
+    js::set(env_, larges, larges_, largeFrame(request));
+    entry[crossing::kRequestOffset] = crossing::kLargeFlag | larges_;
+    larges_++;
+  } else {
+    if (slab_bytes_ - slab_used_ < request.frame_bytes) return false;
+    std::memcpy(slab_ + slab_used_, request.block->data() + request.offset, request.frame_bytes);
+    entry[crossing::kRequestOffset] = slab_used_;
+    slab_used_ += request.frame_bytes;
+  }
+  entry[crossing::kRequestProcessor] =
+      request.channel.processor | (request.is_last ? crossing::kLastFlag : 0);
+  entry[crossing::kRequestSlot] = request.channel.slot;
+  entry[crossing::kRequestGeneration] = request.channel.generation;
+  entry[crossing::kRequestSequence] = request.sequence;
+  entry[crossing::kRequestFrameBytes] = request.frame_bytes;
+  entry[crossing::kRequestBodyBegin] = request.body_begin;
+  entry[crossing::kRequestBodyEnd] = request.body_end;
+  time_table_[index] = (static_cast<double>(request.received_at_ns) - epoch_ns_) / 1e6;
+  return true;
+}
+
+// The frame as an ArrayBuffer, over the memory in which it was received where that is allowed.
+napi_value NativeServer::largeFrame(const Request& request) {
+  Block* block = request.block;
+  std::byte* bytes = block->data() + request.offset;
+  napi_value buffer = large_frames_->wrap(env_, block, bytes, request.frame_bytes);
+  if (buffer != nullptr) return buffer;
+  // External buffers are forbidden here (Electron): a copy.
+  void* copy = nullptr;
+  ODRADEK_NAPI(napi_create_arraybuffer(env_, request.frame_bytes, &copy, &buffer));
+  std::memcpy(copy, bytes, request.frame_bytes);
+  return buffer;
+}
+
+void NativeServer::releaseClaimed() {
+  for (; next_claimed_ < claimed_.size(); next_claimed_++) claimed_[next_claimed_].block->release();
+  claimed_.clear();
+  next_claimed_ = 0;
+}
+
+// takeEvents(): every event since the last call, oldest first.
+napi_value NativeServer::takeEvents(const napi_value*) {
+  napi_value array = js::array(env_);
+  Event* event = events().takeAll();
+  for (uint32_t i = 0; event != nullptr; i++) {
+    js::set(env_, array, i, eventObject(*event));
+    delete std::exchange(event, event->next);
+  }
+  return array;
+}
+
+napi_value NativeServer::eventObject(const Event& event) {
+  napi_value object = js::object(env_);
+  const auto number = [&](const char* name, double value) {
+    js::set(env_, object, name, js::number(env_, value));
+  };
+  number("kind", static_cast<double>(event.kind));
+  number("processor", event.channel.processor);
+  number("slot", event.channel.slot);
+  number("generation", event.channel.generation);
+  number("reason", static_cast<double>(event.reason));
+  number("errno", event.error);
+  number("listener", event.listener);
+  number("count", event.count);
+  js::set(env_, object, "ok", js::boolean(env_, event.ok));
+  if (event.kind != Event::Kind::kOpened) return object;
+  number("index", event.index);
+  number("localPort", event.local.port);
+  number("remotePort", event.remote.port);
+  js::set(env_, object, "localAddress", js::string(env_, event.local.host));
+  js::set(env_, object, "remoteAddress", js::string(env_, event.remote.host));
+  return object;
+}
+
+// rest(): true if the next ring will call the doorbell function; false if somebody has rung since.
+napi_value NativeServer::rest(const napi_value*) {
+  if (has_ended_) return js::boolean(env_, true);
+  const bool sleeps = doorbell().trySleep();
+  if (!sleeps) doorbell().awake();
+  return js::boolean(env_, sleeps);
+}
+
+// --- Commands from JavaScript ------------------------------------------------------------------
+
+// submit(count, slabBytes, larges): hands the commands of the table to their processors.
+napi_value NativeServer::submit(const napi_value* arguments) {
+  if (has_ended_) return js::undefined(env_);
+  const uint32_t count = js::toUint32(env_, arguments[0]);
+  const uint32_t slab_bytes = js::toUint32(env_, arguments[1]);
+  Block* slab = slab_bytes == 0 ? nullptr : copyOf(reply_slab_, slab_bytes);
+  batches_.assign(server_.processors().size(), nullptr);
+  uint32_t settled = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    const uint32_t* entry = command_table_ + size_t{i} * crossing::kFieldsPerEntry;
+    const uint32_t kind = entry[crossing::kCommandKind] & 0xff;
+    const uint32_t flags = entry[crossing::kCommandKind] >> 16;
+    settled += entry[crossing::kCommandSettles];
+    if (kind == crossing::kForget) continue;
+    Command command;
+    command.reason = static_cast<CloseReason>((entry[crossing::kCommandKind] >> 8) & 0xff);
+    command.discarded = (flags & crossing::kFlagDiscarded) != 0;
+    command.notify = (flags & crossing::kFlagNotify) != 0;
+    const uint32_t processor = entry[crossing::kCommandProcessor];
+    command.channel = {processor, entry[crossing::kCommandSlot], entry[crossing::kCommandGeneration]};
+    command.sequence = entry[crossing::kCommandSequence];
+    command.settles = entry[crossing::kCommandSettles];
+    const uint32_t where = entry[crossing::kCommandOffset];
+    const uint32_t length = entry[crossing::kCommandLength];
+    bool is_refused = false;
+    switch (kind) {
+      case crossing::kReply:
+        command.kind = Command::Kind::kReply;
+        command.offset = where;
+        command.length = length;
+        command.block = length == 0 ? nullptr : slab;
+        is_refused = length > 0 && slab == nullptr;
+        if (command.block != nullptr) slab->retain();
+        break;
+      case crossing::kReplyLarge:
+        command.kind = Command::Kind::kReply;
+        is_refused = largePart(js::get(env_, arguments[2], where), &command) == nullptr;
+        break;
+      case crossing::kAccept:
+        command.kind = Command::Kind::kAccept;
+        break;
+      case crossing::kClose:
+        command.kind = Command::Kind::kClose;
+        break;
+      case crossing::kSetFraming:
+        command.kind = Command::Kind::kSetFraming;
+        command.framing = framings_[length];
+        is_refused = where != UINT32_MAX &&
+                     largePart(js::get(env_, arguments[2], where), &command) == nullptr;
+        break;
+      default:
+        ODRADEK_REQUIRE(false);
+    }
+    if (is_refused) {
+      // Memory for the bytes was refused: this connection ends, the others don't notice.
+      command.kind = Command::Kind::kReply;
+      command.reason = CloseReason::kOutOfMemory;
+      command.discarded = true;
+      command.length = 0;
+    }
+    CommandBatch*& batch = batches_[processor];
+    if (batch == nullptr) batch = new CommandBatch();
+    batch->commands.push_back(command);
+  }
+  if (slab != nullptr) slab->release();
+  for (uint32_t i = 0; i < batches_.size(); i++) {
+    if (batches_[i] != nullptr) server_.submit(i, batches_[i]);
+  }
+  server_.requests().settle(settled);
+  return js::undefined(env_);
+}
+
+Block* NativeServer::copyOf(const std::byte* bytes, size_t length) {
+  Block* block = Block::make(systemMemory(), length);
+  if (block != nullptr) std::memcpy(block->data(), bytes, length);
+  return block;
+}
+
+// A part of a reply with memory of its own: the frame that it was received as, or a copy.
+Block* NativeServer::largePart(napi_value part, Command* command) {
+  const js::Bytes bytes = js::toBytes(env_, part);
+  command->length = static_cast<uint32_t>(bytes.length);
+  Block* received = large_frames_->find(bytes.base);
+  if (received != nullptr) {
+    received->retain();
+    command->block = received;
+    command->offset = static_cast<uint32_t>(bytes.data - received->data());
+    return received;
+  }
+  command->block = copyOf(bytes.data, bytes.length);
+  command->offset = 0;
+  return command->block;
+}
+
+// keepFraming(framing): its number, for kSetFraming.
+napi_value NativeServer::keepFraming(const napi_value* arguments) {
+  const Framing* framing = server_.keepFraming(readFraming(env_, arguments[0]));
+  for (size_t i = 0; i < framings_.size(); i++) {
+    if (framings_[i] == framing) return js::number(env_, static_cast<double>(i));
+  }
+  framings_.push_back(framing);
+  return js::number(env_, static_cast<double>(framings_.size() - 1));
+}
+
+// --- The rest ----------------------------------------------------------------------------------
+
+napi_value NativeServer::drain(const napi_value*) {
+  if (!has_ended_) server_.drain();
+  return js::undefined(env_);
+}
+
+// stop(reason): ends every thread; what they had to tell is still to be taken.
+napi_value NativeServer::stop(const napi_value* arguments) {
+  end(static_cast<CloseReason>(js::toUint32(env_, arguments[0])));
+  return js::undefined(env_);
+}
+
+napi_value NativeServer::ref(const napi_value*) {
+  if (doorbell_function_ != nullptr) {
+    ODRADEK_NAPI(napi_ref_threadsafe_function(env_, doorbell_function_));
+  }
+  return js::undefined(env_);
+}
+
+napi_value NativeServer::unref(const napi_value*) {
+  if (doorbell_function_ != nullptr) {
+    ODRADEK_NAPI(napi_unref_threadsafe_function(env_, doorbell_function_));
+  }
+  return js::undefined(env_);
+}
+
+// counters(): { bound, queued, pending, accepted, acceptErrors, processors }.
+napi_value NativeServer::counters(const napi_value*) {
+  napi_value object = js::object(env_);
+  uint64_t accepted = 0;
+  uint64_t errors = 0;
+  for (const auto& acceptor : server_.acceptors()) {
+    accepted += acceptor->counters().accepted.value();
+    errors += acceptor->counters().errors.value();
+  }
+  const auto number = [&](napi_value target, const char* name, uint64_t value) {
+    js::set(env_, target, name, js::number(env_, static_cast<double>(value)));
+  };
+  number(object, "accepted", accepted);
+  number(object, "acceptErrors", errors);
+  number(object, "queued", server_.requests().queued());
+  number(object, "pending", server_.requests().pending());
+  napi_value bound = js::array(env_);
+  for (uint32_t i = 0; i < server_.bound().size(); i++) {
+    napi_value address = js::object(env_);
+    js::set(env_, address, "host", js::string(env_, server_.bound()[i].host));
+    number(address, "port", server_.bound()[i].port);
+    js::set(env_, bound, i, address);
+  }
+  js::set(env_, object, "bound", bound);
+  napi_value processors = js::array(env_);
+  for (uint32_t i = 0; i < server_.processors().size(); i++) {
+    const ProcessorCounters& from = server_.processors()[i]->counters();
+    napi_value to = js::object(env_);
+    number(to, "connections", from.connections.value());
+    number(to, "opened", from.opened.value());
+    number(to, "closed", from.closed.value());
+    number(to, "turns", from.turns.value());
+    number(to, "polls", from.polls.value());
+    number(to, "reads", from.reads.value());
+    number(to, "writes", from.writes.value());
+    number(to, "wakes", server_.processors()[i]->wakes());
+    number(to, "requests", from.requests.value());
+    number(to, "responses", from.responses.value());
+    number(to, "bytesRead", from.bytes_read.value());
+    number(to, "bytesWritten", from.bytes_written.value());
+    number(to, "waitingForRoom", from.waiting_for_room.value());
+    number(to, "strayReplies", from.stray_replies.value());
+    js::set(env_, processors, i, to);
+  }
+  js::set(env_, object, "processors", processors);
+  return object;
+}
+
+}  // namespace odradek

@@ -1,0 +1,84 @@
+// The core's SocketServer as an object of one JavaScript environment. Converts, and sees to it
+// that nothing of the core outlives the environment or wakes it too late.
+//
+// All methods belong to the JavaScript thread; processors reach it through wake() alone.
+#pragma once
+
+#include <node_api.h>
+
+#include <memory>
+#include <vector>
+
+#include "../core/socket_server.h"
+#include "large_frames.h"
+
+namespace odradek {
+
+class NativeServer final : public Consumer {
+ public:
+  static napi_value define(napi_env env);
+
+  ~NativeServer();
+
+ private:
+  NativeServer(napi_env env, napi_value config);
+
+  static napi_value construct(napi_env env, napi_callback_info info);
+  template <napi_value (NativeServer::*method)(const napi_value* arguments)>
+  static napi_value call(napi_env env, napi_callback_info info);
+  static void onDoorbell(napi_env env, napi_value callback, void* context, void* data);
+  static void onEnvironmentEnd(void* server);
+
+  // The methods that TypeScript calls; see src/transport/native/binding.ts.
+  napi_value start(const napi_value* arguments);
+  napi_value claim(const napi_value* arguments);
+  napi_value takeEvents(const napi_value* arguments);
+  napi_value rest(const napi_value* arguments);
+  napi_value submit(const napi_value* arguments);
+  napi_value keepFraming(const napi_value* arguments);
+  napi_value drain(const napi_value* arguments);
+  napi_value stop(const napi_value* arguments);
+  napi_value counters(const napi_value* arguments);
+  napi_value ref(const napi_value* arguments);
+  napi_value unref(const napi_value* arguments);
+
+  void wake() override;
+  bool openDoorbell(napi_value callback);
+  void closeDoorbell();
+  void end(CloseReason reason);
+  bool writeRequest(const Request& request, uint32_t index, napi_value larges);
+  napi_value largeFrame(const Request& request);
+  void releaseClaimed();
+  napi_value eventObject(const Event& event);
+  Block* copyOf(const std::byte* bytes, size_t length);
+  Block* largePart(napi_value part, Command* command);
+
+  napi_env env_;
+  SocketServer server_;
+  napi_threadsafe_function doorbell_function_ = nullptr;
+  bool is_hooked_ = false;
+  bool has_ended_ = false;
+  // Maps Clock nanoseconds to milliseconds of performance.now().
+  double epoch_ns_ = 0;
+
+  // Tables and slabs that JavaScript made and keeps alive as long as this.
+  napi_ref tables_ = nullptr;
+  uint32_t* request_table_ = nullptr;
+  double* time_table_ = nullptr;
+  uint32_t* status_ = nullptr;
+  uint32_t* command_table_ = nullptr;
+  std::byte* reply_slab_ = nullptr;
+
+  std::vector<Request> claimed_;
+  size_t next_claimed_ = 0;
+  uint32_t slab_used_ = 0;
+  std::byte* slab_ = nullptr;
+  uint32_t slab_bytes_ = 0;
+  uint32_t larges_ = 0;
+
+  std::vector<const Framing*> framings_;
+  std::vector<CommandBatch*> batches_;
+  LargeFrames* large_frames_ = LargeFrames::make();
+};
+
+}  // namespace odradek

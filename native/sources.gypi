@@ -1,0 +1,29 @@
+{
+  "variables": {
+    "core_sources": [
+      "native/core/acceptor.cc",
+      "native/core/block.cc",
+      "native/core/framing.cc",
+      "native/core/mute_state.cc",
+      "native/core/processor.cc",
+      "native/core/processor_channel.cc",
+      "native/core/receive.cc",
+      "native/core/request_channel.cc",
+      "native/core/send.cc",
+      "native/core/socket_server.cc"
+    ],
+    "posix_sources": [
+      "native/platform/posix_socket_ops.cc",
+      "native/platform/system_platform.cc"
+    ],
+    "epoll_sources": [
+      "native/platform/epoll_poller.cc"
+    ],
+    "addon_sources": [
+      "native/addon/addon.cc",
+      "native/addon/config.cc",
+      "native/addon/large_frames.cc",
+      "native/addon/native_server.cc"
+    ]
+  }
+}

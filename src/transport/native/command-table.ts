@@ -1,0 +1,181 @@
+import { type CloseCode, closeReasonNumbers } from '../../close-reason.js';
+import type { ReplyFramer } from '../../reply-framer.js';
+import type { NativeServer } from './binding.js';
+import {
+  commandFields,
+  commandKinds,
+  entriesPerTable,
+  fieldsPerEntry,
+  largeFrameBytes,
+  noPart,
+  slabBytes,
+} from './crossing.js';
+
+const { reply, replyLarge, accept, close, setFraming, forget } = commandKinds;
+const field = commandFields;
+
+/** A connection, as the core knows it. */
+export interface Target {
+  readonly processor: number;
+  readonly slot: number;
+  readonly generation: number;
+}
+
+/**
+ * Collects the commands of a turn and hands them to the core in one call. Small replies are
+ * copied into a slab; those of one connection that follow each other become one entry, and so one
+ * write. Large parts cross by reference and are copied by the core inside the call, unless they
+ * were received in its own memory.
+ */
+export class CommandTable {
+  readonly #native: NativeServer;
+  readonly #table: Uint32Array;
+  readonly #slab: Uint8Array;
+  #count = 0;
+  #slabUsed = 0;
+  #larges: Uint8Array[] = [];
+  /** The connection of the last entry, while that entry may still be added to. */
+  #open: Target | null = null;
+
+  constructor(native: NativeServer, table: Uint32Array, slab: Uint8Array) {
+    this.#native = native;
+    this.#table = table;
+    this.#slab = slab;
+  }
+
+  /** Frames bytes and sends them; {@link settle} says what they settle. */
+  frame(connection: Target, framer: ReplyFramer, bytes: Uint8Array | readonly Uint8Array[]): void {
+    const isWhole = bytes instanceof Uint8Array;
+    let length = 0;
+    if (isWhole) length = bytes.byteLength;
+    else for (const part of bytes) length += part.byteLength;
+    this.#makeRoom(framer.maxHeaderBytes);
+    const start = this.#slabUsed;
+    const headerBytes = framer.writeHeader(this.#slab, start, length);
+    if (headerBytes > 0) this.#extend(connection, headerBytes);
+    if (isWhole) this.#append(connection, bytes);
+    else for (const part of bytes) this.#append(connection, part);
+    if (framer.trailer.byteLength > 0) this.#append(connection, framer.trailer);
+  }
+
+  /** What was sent last (or nothing) settles requests; `closeCode` then closes the connection. */
+  settle(
+    connection: Target,
+    sequence: number,
+    settles: number,
+    closeCode: CloseCode | null,
+    flags: number,
+  ): void {
+    let at = this.#at(this.#count - 1);
+    const table = this.#table;
+    const settled = this.#open === connection ? table[at + field.settles] : undefined;
+    const follows =
+      settled !== undefined && table[at + field.sequence] === (sequence - settled) >>> 0;
+    // An entry whose fate is told, or which is no answer, stands for itself.
+    if (settled !== 0 && !(follows && flags === 0)) {
+      at = this.#begin(reply, connection);
+    }
+    if (table[at + field.settles] === 0) table[at + field.sequence] = sequence;
+    table[at + field.settles] = (table[at + field.settles] as number) + settles;
+    const reason = closeCode === null ? 0 : closeReasonNumbers[closeCode];
+    if (reason === 0 && flags === 0) return;
+    table[at + field.kind] = (table[at + field.kind] as number) | (reason << 8) | (flags << 16);
+    this.#open = null;
+  }
+
+  accept(connection: Target): void {
+    this.#begin(accept, connection);
+    this.#open = null;
+  }
+
+  close(connection: Target, code: CloseCode): void {
+    this.#begin(close | (closeReasonNumbers[code] << 8), connection);
+    this.#open = null;
+  }
+
+  /** `unread` are to be cut by the framing with this number; they were `count` requests. */
+  setFraming(
+    connection: Target,
+    framing: number,
+    unread: Uint8Array | null,
+    sequence: number,
+    count: number,
+  ): void {
+    const at = this.#begin(setFraming, connection);
+    this.#open = null;
+    const table = this.#table;
+    table[at + field.sequence] = sequence;
+    table[at + field.settles] = count;
+    table[at + field.offset] = unread === null ? noPart : this.#larges.push(unread) - 1;
+    table[at + field.length] = framing;
+  }
+
+  /** Requests whose connection is gone: nobody will settle them otherwise. */
+  forget(count: number): void {
+    const at = this.#begin(forget, null);
+    this.#open = null;
+    this.#table[at + field.settles] = count;
+  }
+
+  flush(): void {
+    if (this.#count === 0) return;
+    const larges = this.#larges;
+    const count = this.#count;
+    const slabUsed = this.#slabUsed;
+    this.#count = 0;
+    this.#slabUsed = 0;
+    this.#open = null;
+    if (larges.length > 0) this.#larges = [];
+    this.#native.submit(count, slabUsed, larges);
+  }
+
+  #append(connection: Target, bytes: Uint8Array): void {
+    const length = bytes.byteLength;
+    if (length >= largeFrameBytes) {
+      const at = this.#begin(replyLarge, connection);
+      this.#table[at + field.offset] = this.#larges.push(bytes) - 1;
+      return;
+    }
+    if (length === 0) return;
+    this.#makeRoom(length);
+    this.#slab.set(bytes, this.#slabUsed);
+    this.#extend(connection, length);
+  }
+
+  /** Room for the bytes, and for the entry that will name them. */
+  #makeRoom(bytes: number): void {
+    if (slabBytes - this.#slabUsed < bytes || this.#count === entriesPerTable) this.flush();
+  }
+
+  /** The next `length` bytes of the slab belong to the connection. */
+  #extend(connection: Target, length: number): void {
+    const table = this.#table;
+    let at = this.#at(this.#count - 1);
+    if (this.#open !== connection || ((table[at + field.kind] as number) & 0xff) !== reply) {
+      at = this.#begin(reply, connection);
+    }
+    table[at + field.length] = (table[at + field.length] as number) + length;
+    this.#slabUsed += length;
+  }
+
+  /** A new entry without bytes, at the end of the slab. */
+  #begin(kind: number, connection: Target | null): number {
+    if (this.#count === entriesPerTable) this.flush();
+    const at = this.#at(this.#count++);
+    const table = this.#table;
+    table[at + field.kind] = kind;
+    table[at + field.processor] = connection?.processor ?? 0;
+    table[at + field.slot] = connection?.slot ?? 0;
+    table[at + field.generation] = connection?.generation ?? 0;
+    table[at + field.sequence] = 0;
+    table[at + field.settles] = 0;
+    table[at + field.offset] = this.#slabUsed;
+    table[at + field.length] = 0;
+    this.#open = connection;
+    return at;
+  }
+
+  #at(entry: number): number {
+    return entry * fieldsPerEntry;
+  }
+}

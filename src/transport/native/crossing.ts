@@ -1,0 +1,73 @@
+/**
+ * The layout of the tables through which batches cross, as `native/addon/crossing.h` has it (a
+ * test checks both equal). A table has `entriesPerTable` entries of `fieldsPerEntry` uint32 each.
+ */
+export const slabBytes = 65_536;
+export const largeFrameBytes = 16_384;
+export const entriesPerTable = 512;
+export const fieldsPerEntry = 8;
+
+/** A claimed request. Body offsets count from the start of its frame. */
+export const requestFields = {
+  /** And `lastFlag`: no further one of the connection comes before these are settled. */
+  processor: 0,
+  slot: 1,
+  generation: 2,
+  sequence: 3,
+  /** In the slab, or `largeFlag` and the index among the large frames. */
+  offset: 4,
+  frameBytes: 5,
+  bodyBegin: 6,
+  bodyEnd: 7,
+} as const;
+
+export const largeFlag = 0x8000_0000;
+export const lastFlag = 0x8000_0000;
+
+/** What a claim says beside its requests. */
+export const statusFields = { slabUsed: 0, more: 1, events: 2 } as const;
+
+/** A command: `kind | reason << 8 | flags << 16`, then who, then what. */
+export const commandFields = {
+  kind: 0,
+  processor: 1,
+  slot: 2,
+  generation: 3,
+  sequence: 4,
+  settles: 5,
+  /** In the reply slab; for large parts and `setFraming` the index among the large parts. */
+  offset: 6,
+  /** For `setFraming` the framing's number. */
+  length: 7,
+} as const;
+
+export const commandKinds = {
+  reply: 0,
+  replyLarge: 1,
+  accept: 2,
+  close: 3,
+  setFraming: 4,
+  /** The requests ended with their connection: their places in the bounds are free. */
+  forget: 5,
+} as const;
+
+export const commandFlags = { discarded: 1, notify: 2 } as const;
+
+/** No large part belongs to the command. */
+export const noPart = 0xffff_ffff;
+
+export const eventKinds = {
+  opened: 0,
+  reset: 1,
+  closed: 2,
+  sent: 3,
+  acceptError: 4,
+  fatal: 5,
+} as const;
+
+export const framingKinds = {
+  lengthPrefixed: 0,
+  varintPrefixed: 1,
+  delimited: 2,
+  raw: 3,
+} as const;
