@@ -59,20 +59,21 @@ export class InThreadHandlerPool<State> {
     connection.inFlight++;
     this.inFlight++;
     let value: unknown;
+    let isAwaited = false;
     this.current = request;
     try {
       value = connection.listenerConfig.handler(request);
+      // Looking for `then` may run the program's code too, and throw.
+      isAwaited = !(value instanceof Uint8Array) && isThenable(value);
     } catch (error) {
       this.current = null;
       this.#failed(request, error);
       return;
     }
     this.current = null;
-    if (value instanceof Uint8Array) {
-      this.#answer(request, value);
-    } else if (isThenable(value)) {
+    if (isAwaited) {
       this.#asyncStarted = true;
-      this.#await(value, request);
+      this.#await(value as PromiseLike<unknown>, request);
     } else {
       this.#answer(request, value);
     }
@@ -150,13 +151,16 @@ export class InThreadHandlerPool<State> {
     this.errorsTotal++;
     this.#reportError(error, request);
     let value: unknown;
+    let isAwaited = false;
     try {
       value = this.#onHandlerError?.(error, request);
+      isAwaited = isThenable(value);
     } catch (second) {
       this.#reportError(second, request);
+      value = undefined;
     }
-    if (isThenable(value)) {
-      value.then(
+    if (isAwaited) {
+      Promise.resolve(value).then(
         (result) => this.#errorReplied(request, result),
         (second) => {
           this.#reportError(second, request);

@@ -135,6 +135,7 @@ void NativeServer::end(CloseReason reason) {
   if (has_ended_) return;
   has_ended_ = true;
   server_.stop(reason);
+  server_.requests().clear();
   releaseClaimed();
   closeDoorbell();
 }
@@ -269,6 +270,7 @@ napi_value NativeServer::eventObject(const Event& event) {
   number("errno", event.error);
   number("listener", event.listener);
   number("count", event.count);
+  number("declared", static_cast<double>(event.declared));
   js::set(env_, object, "ok", js::boolean(env_, event.ok));
   if (event.kind != Event::Kind::kOpened) return object;
   number("index", event.index);

@@ -32,6 +32,8 @@ struct Channel {
   MuteState mute = MuteState::kNotMuted;
   CloseReason reason = CloseReason::kNone;
   int error = 0;
+  // The length that broke the framing.
+  int64_t declared = 0;
 
   // What the kernel said last (edge-triggered: kept until it says otherwise).
   bool is_readable = false;

@@ -6,10 +6,11 @@
 namespace odradek {
 namespace {
 
-Cut broken(CloseReason reason) {
+Cut broken(CloseReason reason, int64_t declared) {
   Cut cut;
   cut.kind = Cut::Kind::kBroken;
   cut.reason = reason;
+  cut.declared = declared;
   return cut;
 }
 
@@ -42,16 +43,16 @@ Cut cutLengthPrefixed(const Framing& framing, const std::byte* data, size_t size
   const uint64_t header_bytes = uint64_t{framing.offset} + framing.size_bytes;
   if (size < header_bytes) return more();
   const int64_t length = readLength(framing, data + framing.offset);
-  if (length < 0) return broken(CloseReason::kFrameLengthInvalid);
+  if (length < 0) return broken(CloseReason::kFrameLengthInvalid, length);
   // Compared before the adjustment is added, so that the sum can't overflow.
   if (length > int64_t{framing.max_frame_bytes} + 2'000'000) {
-    return broken(CloseReason::kFrameTooLarge);
+    return broken(CloseReason::kFrameTooLarge, length);
   }
   const int64_t rest = length + framing.adjustment;
-  if (rest < 0) return broken(CloseReason::kFrameLengthInvalid);
-  if (rest > int64_t{framing.max_frame_bytes}) return broken(CloseReason::kFrameTooLarge);
+  if (rest < 0) return broken(CloseReason::kFrameLengthInvalid, length);
+  if (rest > int64_t{framing.max_frame_bytes}) return broken(CloseReason::kFrameTooLarge, rest);
   const uint64_t frame_bytes = header_bytes + static_cast<uint64_t>(rest);
-  if (framing.strip > frame_bytes) return broken(CloseReason::kFrameLengthInvalid);
+  if (framing.strip > frame_bytes) return broken(CloseReason::kFrameLengthInvalid, length);
   if (size < frame_bytes) return more(frame_bytes);
   return frame(frame_bytes, framing.strip, frame_bytes);
 }
@@ -64,13 +65,13 @@ Cut cutVarintPrefixed(const Framing& framing, const std::byte* data, size_t size
     const auto byte = std::to_integer<uint64_t>(data[i]);
     length |= (byte & 0x7f) << (7 * i);
     if ((byte & 0x80) != 0) continue;
-    // The fifth byte has room for four bits of a 32-bit length.
-    if (length > UINT32_MAX) return broken(CloseReason::kFrameInvalid);
-    if (length > framing.max_frame_bytes) return broken(CloseReason::kFrameTooLarge);
+    if (length > framing.max_frame_bytes) {
+      return broken(CloseReason::kFrameTooLarge, static_cast<int64_t>(length));
+    }
     const uint64_t frame_bytes = i + 1 + length;
     return size < frame_bytes ? more(frame_bytes) : frame(frame_bytes, i + 1, frame_bytes);
   }
-  return broken(CloseReason::kFrameInvalid);
+  return broken(CloseReason::kFrameInvalid, static_cast<int64_t>(length));
 }
 
 // The first delimiter at or after `from`; `size` if there is none.
@@ -93,10 +94,14 @@ Cut cutDelimited(const Framing& framing, const std::byte* data, size_t size, siz
   if (at == size) {
     // The last width - 1 bytes may begin a delimiter; all before them belong to the frame.
     *scanned = size < width ? 0 : size - width + 1;
-    if (*scanned > framing.max_frame_bytes) return broken(CloseReason::kFrameTooLarge);
+    if (*scanned > framing.max_frame_bytes) {
+      return broken(CloseReason::kFrameTooLarge, static_cast<int64_t>(*scanned));
+    }
     return more();
   }
-  if (at > framing.max_frame_bytes) return broken(CloseReason::kFrameTooLarge);
+  if (at > framing.max_frame_bytes) {
+    return broken(CloseReason::kFrameTooLarge, static_cast<int64_t>(at));
+  }
   return frame(at + width, 0, framing.strip_delimiter ? at : at + width);
 }
 

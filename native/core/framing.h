@@ -45,6 +45,8 @@ struct Cut {
 
   Kind kind = Kind::kMore;
   CloseReason reason = CloseReason::kNone;
+  // kBroken: the length that the frame declared, or that it has reached.
+  int64_t declared = 0;
   // The whole frame's size; with kMore 0 while it isn't known.
   uint64_t frame_bytes = 0;
   uint64_t body_begin = 0;

@@ -361,6 +361,7 @@ void Processor::reportClosed(Channel& channel) {
   event->reason = channel.reason;
   event->error = channel.error;
   event->count = channel.unanswered;
+  event->declared = channel.declared;
   post(event);
 }
 

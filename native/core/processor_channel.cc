@@ -216,7 +216,8 @@ void Processor::cutHeldFrames(Channel& channel) {
 void Processor::framed(Channel& channel, Receive::Outcome outcome) {
   channel.is_halted = outcome == Receive::Outcome::kHalted;
   if (outcome == Receive::Outcome::kBroken) {
-    beginClose(channel, channel.receive.brokenReason());
+    channel.declared = channel.receive.broken().declared;
+    beginClose(channel, channel.receive.broken().reason);
   } else if (outcome == Receive::Outcome::kRefused) {
     beginClose(channel, CloseReason::kOutOfMemory);
   }

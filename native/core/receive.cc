@@ -125,7 +125,7 @@ Receive::Outcome Receive::cutSlab(size_t bytes, const Framing& framing, SlabWrit
       break;
     }
     if (cut.kind == Cut::Kind::kBroken) {
-      broken_ = cut.reason;
+      broken_ = cut;
       outcome = Outcome::kBroken;
       break;
     }
@@ -155,7 +155,7 @@ Receive::Outcome Receive::cutHeld(const Framing& framing, Memory& memory, FrameS
       return is_compact ? Outcome::kMore : Outcome::kRefused;
     }
     if (cut.kind == Cut::Kind::kBroken) {
-      broken_ = cut.reason;
+      broken_ = cut;
       return Outcome::kBroken;
     }
     if (!sink.admit()) return Outcome::kHalted;

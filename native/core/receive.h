@@ -66,7 +66,8 @@ class Receive {
   // The read brought nothing: memory made ready for it goes back.
   void readNothing();
 
-  CloseReason brokenReason() const { return broken_; }
+  // After kBroken: the cut that says why.
+  const Cut& broken() const { return broken_; }
   bool empty() const { return begin_ == end_; }
   size_t heldBytes() const { return end_ - begin_; }
 
@@ -95,7 +96,7 @@ class Receive {
   size_t scanned_ = 0;
   // Size of the last frame if it was large: the next one is likely to be, too.
   size_t expected_ = 0;
-  CloseReason broken_ = CloseReason::kNone;
+  Cut broken_;
 };
 
 }  // namespace odradek

@@ -90,6 +90,8 @@ struct Event {
   uint32_t index = 0;
   // kClosed: requests without an answer. kSent: the sequence.
   uint32_t count = 0;
+  // kClosed: the length that broke the framing.
+  int64_t declared = 0;
   bool ok = false;
   Endpoint local;
   Endpoint remote;

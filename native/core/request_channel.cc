@@ -8,8 +8,13 @@
 
 namespace odradek {
 
-RequestChannel::~RequestChannel() {
+RequestChannel::~RequestChannel() { clear(); }
+
+void RequestChannel::clear() {
+  std::lock_guard lock(mutex_);
+  room_ += static_cast<uint32_t>(queue_.size());
   while (!queue_.empty()) queue_.pop().block->release();
+  pending_ = 0;
 }
 
 uint32_t RequestChannel::acquire(PermitWaiter& waiter) {

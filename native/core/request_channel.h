@@ -58,6 +58,9 @@ class RequestChannel {
   // stopped at the bound.
   void settle(uint32_t count);
 
+  // The server has ended: what is left belongs to connections that are closed.
+  void clear();
+
   // A processor that ends takes no more permits.
   void forget(PermitWaiter& waiter);
 

@@ -13,8 +13,7 @@ export interface DecodedFrame {
 const nothing = Buffer.alloc(0);
 
 /**
- * Cuts one connection's bytes into frames, one at a time and only when asked, so that bytes behind
- * a request that changes the framing are never cut by the old one.
+ * Cuts one connection's bytes into frames, one at a time and only when asked.
  *
  * A frame that lies within one read is a view of it. One that doesn't is put together in memory of
  * its own: each byte is moved there once, and about once more where the frame is large and its

@@ -185,21 +185,21 @@ export class JsProcessor<State> implements ChannelHost<State> {
     }
   }
 
-  /** Makes requests of a connection's frames, as far as its batch, the queue and the turn allow. */
+  /** Makes requests of a connection's next frames, as far as there is room, and hands them over. */
   #serveChannel(channel: JsChannel<State>): void {
-    let count = 0;
-    while (count < maxFramesPerBatch && this.#hasShare && channel.hasFrame()) {
-      if (!this.requestChannel.hasRoom) {
-        // With frames under way it stays muted, and comes again when they are done.
-        if (count === 0) this.requestChannel.wait(channel);
-        return;
-      }
-      count++;
-      this.requestChannel.put(channel.takeFrame());
+    if (!channel.hasFrame()) {
+      // The frame that it stood in line for went with the connection's input.
+      channel.flush();
+    } else if (!this.requestChannel.hasRoom) {
+      this.requestChannel.wait(channel);
+    } else {
+      let count = 0;
+      do {
+        this.requestChannel.put(channel.takeFrame());
+        count++;
+      } while (count < maxFramesPerBatch && this.requestChannel.hasRoom && channel.hasFrame());
       this.#takeQueued();
     }
-    // Nothing to wait for: the frame that it stood here for is gone with its connection's input.
-    if (count === 0) channel.flush();
   }
 
   #deliver(request: ServerRequest<State>): void {

@@ -45,6 +45,8 @@ export interface NativeEvent {
   errno: number;
   listener: number;
   count: number;
+  /** Where the framing was broken: the length that did it. */
+  declared: number;
   ok: boolean;
   /** The rest stands in `opened` alone. */
   index: number;

@@ -78,9 +78,12 @@ export class CommandTable {
     if (table[at + field.settles] === 0) table[at + field.sequence] = sequence;
     table[at + field.settles] = (table[at + field.settles] as number) + settles;
     const reason = closeCode === null ? 0 : closeReasonNumbers[closeCode];
-    if (reason === 0 && flags === 0) return;
-    table[at + field.kind] = (table[at + field.kind] as number) | (reason << 8) | (flags << 16);
-    this.#open = null;
+    if (reason !== 0 || flags !== 0) {
+      table[at + field.kind] = (table[at + field.kind] as number) | (reason << 8) | (flags << 16);
+      this.#open = null;
+    }
+    // The core copies large parts inside the call, and the handler may change them after this one.
+    if (this.#larges.length > 0) this.flush();
   }
 
   accept(connection: Target): void {

@@ -323,13 +323,14 @@ export class NativeTransport<State> implements Transport<State> {
       request.settleSent({ ok: false, reason: code });
     }
     connection.awaitingSent.clear();
-    const { custom, closeDetail } = connection;
+    const { custom } = connection;
+    const detail = connection.closeDetail ?? brokenFraming(code, connection.framing, event);
     const isTruncated = code === 'PEER_CLOSED' && custom !== null && !custom.decoder.isEmpty;
     const unanswered = custom === null ? event.count : custom.unanswered + custom.unsettled;
     const reason = makeCloseReason(isTruncated ? 'TRUNCATED_FRAME' : code, {
       unanswered,
       ...(event.errno > 0 ? { errno: getSystemErrorName(-event.errno) } : {}),
-      ...(closeDetail !== undefined ? { detail: closeDetail } : {}),
+      ...(detail !== undefined ? { detail } : {}),
     });
     this.#events.connectionClosed(connection, reason);
   }
@@ -554,6 +555,13 @@ function isolated(body: Buffer): Buffer {
   const own = Buffer.allocUnsafeSlow(body.byteLength);
   body.copy(own);
   return own;
+}
+
+/** What a frame did wrong, in the words that the js transport has for it. */
+function brokenFraming(code: CloseCode, framing: Framing, event: NativeEvent): string | undefined {
+  if (code === 'FRAME_LENGTH_INVALID') return `the length field says ${event.declared}`;
+  if (code !== 'FRAME_TOO_LARGE') return undefined;
+  return `${event.declared} bytes, maxFrameBytes is ${framing.maxFrameBytes}`;
 }
 
 function systemError(syscall: string, errno: number): NodeJS.ErrnoException {
