@@ -100,7 +100,8 @@ export class Client {
       });
       await within(came, `byte ${this.#length + 1} of ${length}`);
     }
-    const all = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
+    const all =
+      this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
     const rest = all.subarray(length);
     this.#chunks = rest.length > 0 ? [rest] : [];
     this.#length = rest.length;
@@ -134,27 +135,4 @@ export class Client {
   async seeEnd(): Promise<End> {
     return within(this.ended, 'the end of the connection');
   }
-}
-
-/** A frame with a 4-byte size, as the default framing has it. */
-export function frame(payload: string | Uint8Array): Buffer {
-  const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
-  const size = Buffer.alloc(4);
-  size.writeInt32BE(bytes.length);
-  return Buffer.concat([size, bytes]);
-}
-
-export function frames(payloads: readonly (string | Uint8Array)[]): Buffer {
-  return Buffer.concat(payloads.map(frame));
-}
-
-/** Bytes of a pattern in which a shift, a gap or a repetition shows. */
-export function pattern(length: number, seed = 1): Buffer {
-  const bytes = Buffer.alloc(length);
-  let state = seed >>> 0;
-  for (let i = 0; i < length; i++) {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    bytes[i] = state >>> 24;
-  }
-  return bytes;
 }
