@@ -3,12 +3,14 @@ import type { Answer, Api } from './api.js';
 import { errorCodes } from './errors.js';
 import { ResponseWriter } from './wire/response-writer.js';
 
+const { ApiVersions, Produce } = protocolAPIsByName;
+
 /**
  * librdkafka sends compressed batches only to a broker that says it speaks version 0 of Produce,
  * even though it doesn't use it. So this one says so, as Kafka 4 does, and doesn't speak it.
  */
 function advertisedFrom(api: Api): number {
-  return api.key === protocolAPIsByName.Produce ? 0 : api.minVersion;
+  return api.key === Produce ? 0 : api.minVersion;
 }
 
 /** ApiVersions: what this broker speaks. */
@@ -27,7 +29,7 @@ export function unsupportedApiVersions(apis: readonly Api[], correlationId: numb
   const output = new ResponseWriter(false);
   output.int32(correlationId).int16(errorCodes.UNSUPPORTED_VERSION);
   return writeApis(
-    apis.filter(({ key }) => key === protocolAPIsByName.ApiVersions),
+    apis.filter(({ key }) => key === ApiVersions),
     output,
   );
 }

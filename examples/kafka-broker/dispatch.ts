@@ -6,6 +6,7 @@ import { apis } from './apis.js';
 import { RequestReader } from './wire/request-reader.js';
 import { ResponseWriter } from './wire/response-writer.js';
 
+const { ApiVersions } = protocolAPIsByName;
 const apisByKey = new Map(apis.map((api) => [api.key, api]));
 
 /**
@@ -20,7 +21,7 @@ export function dispatch(broker: BrokerContext, request: Request): Reply | Promi
   const correlationId = input.int32();
   const api = apisByKey.get(key);
   if (api === undefined) return closeConnection;
-  const isApiVersions = key === protocolAPIsByName.ApiVersions;
+  const isApiVersions = key === ApiVersions;
   if (version < api.minVersion || version > api.maxVersion) {
     // Clients begin with the latest version that they know, and expect an answer that tells.
     if (!isApiVersions || version < 0) return closeConnection;
