@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "js.h"
@@ -18,11 +19,9 @@ Framing readFraming(napi_env env, napi_value object) {
   framing.strip = static_cast<uint32_t>(number("strip"));
   framing.strip_delimiter = js::toBoolean(env, js::get(env, object, "stripDelimiter"));
   const js::Bytes delimiter = js::toBytes(env, js::get(env, object, "delimiter"));
-  ODRADEK_REQUIRE(delimiter.length <= framing.delimiter.size());
-  if (delimiter.length > 0) {
-    std::memcpy(framing.delimiter.data(), delimiter.data, delimiter.length);
-  }
-  framing.delimiter_bytes = static_cast<uint32_t>(delimiter.length);
+  const size_t length = std::min(delimiter.length, framing.delimiter.size());
+  if (length > 0) std::memcpy(framing.delimiter.data(), delimiter.data, length);
+  framing.delimiter_bytes = static_cast<uint32_t>(length);
   return framing;
 }
 
@@ -37,7 +36,7 @@ ServerConfig readServerConfig(napi_env env, napi_value object) {
   config.waits_for_accept = js::toBoolean(env, js::get(env, object, "waitsForAccept"));
   napi_value listeners = js::get(env, object, "listeners");
   uint32_t count = 0;
-  ODRADEK_NAPI(napi_get_array_length(env, listeners, &count));
+  napi_get_array_length(env, listeners, &count);
   for (uint32_t i = 0; i < count; i++) {
     napi_value from = js::get(env, listeners, i);
     ListenerConfig listener;

@@ -40,8 +40,8 @@ napi_value NativeServer::define(napi_env env) {
       method("unref", call<&NativeServer::unref>),
   };
   napi_value constructor = nullptr;
-  ODRADEK_NAPI(napi_define_class(env, "NativeServer", NAPI_AUTO_LENGTH, construct, nullptr,
-                                 sizeof(methods) / sizeof(methods[0]), methods, &constructor));
+  napi_define_class(env, "NativeServer", NAPI_AUTO_LENGTH, construct, nullptr,
+                    sizeof(methods) / sizeof(methods[0]), methods, &constructor);
   return constructor;
 }
 
@@ -49,24 +49,29 @@ napi_value NativeServer::construct(napi_env env, napi_callback_info info) {
   size_t count = 1;
   napi_value config = nullptr;
   napi_value self = nullptr;
-  ODRADEK_NAPI(napi_get_cb_info(env, info, &count, &config, &self, nullptr));
+  napi_get_cb_info(env, info, &count, &config, &self, nullptr);
   auto* server = new NativeServer(env, config);
-  ODRADEK_NAPI(napi_wrap(
-      env, self, server,
-      [](napi_env, void* data, void*) { delete static_cast<NativeServer*>(data); }, nullptr,
-      nullptr));
-  return self;
+  const auto finalize = [](napi_env, void* data, void*) {
+    delete static_cast<NativeServer*>(data);
+  };
+  const bool is_whole = server->openTables(js::get(env, config, "tables"));
+  if (is_whole && napi_wrap(env, self, server, finalize, nullptr, nullptr) == napi_ok) return self;
+  delete server;
+  return nullptr;
 }
 
 NativeServer::NativeServer(napi_env env, napi_value config)
     : env_(env), server_(readServerConfig(env, config), systemPlatform(), *this) {
   const double now_ms = js::toNumber(env, js::get(env, config, "now"));
   epoch_ns_ = static_cast<double>(systemPlatform().clock().now()) - now_ms * 1e6;
-  napi_value tables = js::get(env, config, "tables");
-  ODRADEK_NAPI(napi_create_reference(env, tables, 1, &tables_));
+}
+
+bool NativeServer::openTables(napi_value tables) {
+  if (napi_create_reference(env_, tables, 1, &tables_) != napi_ok) return false;
+  bool is_whole = true;
   const auto bytes = [&](const char* name, size_t least) {
-    const js::Bytes table = js::toBytes(env, js::get(env, tables, name));
-    ODRADEK_REQUIRE(table.length >= least);
+    const js::Bytes table = js::toBytes(env_, js::get(env_, tables, name));
+    is_whole = is_whole && table.length >= least;
     return table.data;
   };
   constexpr size_t kTableBytes =
@@ -77,6 +82,7 @@ NativeServer::NativeServer(napi_env env, napi_value config)
       reinterpret_cast<double*>(bytes("times", sizeof(double) * crossing::kEntriesPerTable));
   status_ = reinterpret_cast<uint32_t*>(bytes("status", 3 * sizeof(uint32_t)));
   reply_slab_ = bytes("replies", kSlabBytes);
+  return is_whole;
 }
 
 NativeServer::~NativeServer() {
@@ -84,7 +90,7 @@ NativeServer::~NativeServer() {
   Event* event = events().takeAll();
   while (event != nullptr) delete std::exchange(event, event->next);
   large_frames_->release();
-  ODRADEK_NAPI(napi_delete_reference(env_, tables_));
+  if (tables_ != nullptr) napi_delete_reference(env_, tables_);
 }
 
 template <napi_value (NativeServer::*method)(const napi_value* arguments)>
@@ -92,16 +98,16 @@ napi_value NativeServer::call(napi_env env, napi_callback_info info) {
   size_t count = kMaxArguments;
   napi_value arguments[kMaxArguments];
   napi_value self = nullptr;
-  ODRADEK_NAPI(napi_get_cb_info(env, info, &count, arguments, &self, nullptr));
+  napi_get_cb_info(env, info, &count, arguments, &self, nullptr);
   void* server = nullptr;
-  ODRADEK_NAPI(napi_unwrap(env, self, &server));
+  if (napi_unwrap(env, self, &server) != napi_ok) return nullptr;
   return (static_cast<NativeServer*>(server)->*method)(arguments);
 }
 
 // start(onDoorbell): null, or what failed.
 napi_value NativeServer::start(const napi_value* arguments) {
-  if (!openDoorbell(arguments[0])) return js::undefined(env_);
-  const StartError error = server_.start();
+  StartError error = {StartError::Step::kThread, "doorbell", -1, ENOMEM};
+  if (openDoorbell(arguments[0])) error = server_.start();
   if (error.step == StartError::Step::kNone) return js::undefined(env_);
   end(CloseReason::kServerClosed);
   napi_value object = js::object(env_);
@@ -119,8 +125,8 @@ bool NativeServer::openDoorbell(napi_value callback) {
   if (status != napi_ok) return false;
   // After the threadsafe function, so that it runs before that one is torn down: hooks run last
   // in, first out. The threads end while everything that they use is alive.
-  ODRADEK_NAPI(napi_add_env_cleanup_hook(env_, onEnvironmentEnd, this));
-  is_hooked_ = true;
+  is_hooked_ = napi_add_env_cleanup_hook(env_, onEnvironmentEnd, this) == napi_ok;
+  if (!is_hooked_) return false;
   // Nobody has looked yet, and nobody will until the first ring.
   return doorbell().trySleep();
 }
@@ -141,7 +147,7 @@ void NativeServer::end(CloseReason reason) {
 }
 
 void NativeServer::closeDoorbell() {
-  if (is_hooked_) ODRADEK_NAPI(napi_remove_env_cleanup_hook(env_, onEnvironmentEnd, this));
+  if (is_hooked_) napi_remove_env_cleanup_hook(env_, onEnvironmentEnd, this);
   is_hooked_ = false;
   if (doorbell_function_ == nullptr) return;
   // The threads are gone, so nobody calls it any more; a ring still queued finds the server ended.
@@ -169,6 +175,7 @@ void NativeServer::onDoorbell(napi_env env, napi_value callback, void* context, 
 // slab from `used` on, large ones in `larges`.
 napi_value NativeServer::claim(const napi_value* arguments) {
   const js::Bytes slab = js::toBytes(env_, arguments[0]);
+  if (slab.data == nullptr) return nullptr;
   slab_ = slab.data;
   slab_bytes_ = static_cast<uint32_t>(slab.length);
   slab_used_ = js::toUint32(env_, arguments[1]);
@@ -235,8 +242,8 @@ napi_value NativeServer::largeFrame(const Request& request) {
   if (buffer != nullptr) return buffer;
   // External buffers are forbidden here (Electron): a copy.
   void* copy = nullptr;
-  ODRADEK_NAPI(napi_create_arraybuffer(env_, request.frame_bytes, &copy, &buffer));
-  std::memcpy(copy, bytes, request.frame_bytes);
+  napi_create_arraybuffer(env_, request.frame_bytes, &copy, &buffer);
+  if (copy != nullptr) std::memcpy(copy, bytes, request.frame_bytes);
   return buffer;
 }
 
@@ -372,6 +379,7 @@ Block* NativeServer::copyOf(const std::byte* bytes, size_t length) {
 // A part of a reply with memory of its own: the frame that it was received as, or a copy.
 Block* NativeServer::largePart(napi_value part, Command* command) {
   const js::Bytes bytes = js::toBytes(env_, part);
+  if (bytes.data == nullptr) return nullptr;
   command->length = static_cast<uint32_t>(bytes.length);
   Block* received = large_frames_->find(bytes.base);
   if (received != nullptr) {
@@ -410,14 +418,14 @@ napi_value NativeServer::stop(const napi_value* arguments) {
 
 napi_value NativeServer::ref(const napi_value*) {
   if (doorbell_function_ != nullptr) {
-    ODRADEK_NAPI(napi_ref_threadsafe_function(env_, doorbell_function_));
+    napi_ref_threadsafe_function(env_, doorbell_function_);
   }
   return js::undefined(env_);
 }
 
 napi_value NativeServer::unref(const napi_value*) {
   if (doorbell_function_ != nullptr) {
-    ODRADEK_NAPI(napi_unref_threadsafe_function(env_, doorbell_function_));
+    napi_unref_threadsafe_function(env_, doorbell_function_);
   }
   return js::undefined(env_);
 }

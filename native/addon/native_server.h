@@ -43,6 +43,7 @@ class NativeServer final : public Consumer {
   napi_value unref(const napi_value* arguments);
 
   void wake() override;
+  bool openTables(napi_value tables);
   bool openDoorbell(napi_value callback);
   void closeDoorbell();
   void end(CloseReason reason);

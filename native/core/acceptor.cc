@@ -69,7 +69,6 @@ void Acceptor::acceptConnections() {
     connection.listener = listener_;
     connection.fd = sockets_.accept(fd_, &connection.local, &connection.remote);
     if (connection.fd >= 0) {
-      counters_.accepted.add(1);
       in_hand_ = std::move(connection);
       if (!handOver()) return;
     } else {
@@ -88,6 +87,7 @@ bool Acceptor::handOver() {
     next_processor_ = (next_processor_ + 1) % processors_.size();
     const Processor::Offer offer = processor->offer(in_hand_, *this);
     if (offer == Processor::Offer::kTaken) {
+      counters_.accepted.add(1);
       in_hand_ = NewConnection();
       return true;
     }

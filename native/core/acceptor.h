@@ -19,6 +19,7 @@
 namespace odradek {
 
 struct AcceptorCounters {
+  // Connections that a processor took, and accepts that failed.
   Counter accepted, errors;
 };
 

@@ -346,7 +346,7 @@ void Processor::closeAll(CloseReason reason) {
   {
     std::lock_guard lock(connections_mutex_);
     has_ended_.store(true, std::memory_order_relaxed);
-    while (!new_connections_.empty()) sockets_.close(new_connections_.pop().fd);
+    while (!new_connections_.empty()) refuse(new_connections_.pop());
     listeners.swap(room_listeners_);
   }
   for (RoomListener* listener : listeners) listener->roomForConnections();

@@ -115,6 +115,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void wakeUp();
   void takeNewConnections();
   void configure(NewConnection& connection);
+  void refuse(const NewConnection& connection);
   void apply(Command& command);
   void applyReply(Channel& channel, Command& command);
   void applySetFraming(Channel& channel, Command& command);

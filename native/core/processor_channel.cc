@@ -29,7 +29,7 @@ CloseReason reasonOf(int error) {
 void Processor::configure(NewConnection& connection) {
   Channel* channel = draining_ ? nullptr : takeSlot();
   if (channel == nullptr) {
-    sockets_.close(connection.fd);
+    refuse(connection);
     return;
   }
   const ChannelConfig& config = configs_[connection.listener];
@@ -40,7 +40,7 @@ void Processor::configure(NewConnection& connection) {
   auto* event = new (std::nothrow) Event();
   if (event == nullptr || poller_.add(connection.fd, tokenOf(channel->id)) != 0) {
     delete event;
-    sockets_.close(connection.fd);
+    refuse(connection);
     freeSlot(*channel);
     return;
   }
@@ -54,6 +54,12 @@ void Processor::configure(NewConnection& connection) {
   event->local = std::move(connection.local);
   event->remote = std::move(connection.remote);
   post(event);
+}
+
+// The service never hears of it.
+void Processor::refuse(const NewConnection& connection) {
+  sockets_.close(connection.fd);
+  counters_.closed.add(1);
 }
 
 // --- Commands ----------------------------------------------------------------------------------
