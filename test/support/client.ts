@@ -9,6 +9,8 @@ export interface ClientOptions {
   staysOpen?: boolean;
   /** Don't read until {@link Client.startReading}; default false. */
   paused?: boolean;
+  /** Default 127.0.0.1. */
+  host?: string;
 }
 
 /** A raw TCP client that keeps all it gets. */
@@ -38,7 +40,7 @@ export class Client {
   static async connect(port: number, options: ClientOptions = {}): Promise<Client> {
     const socket = connect({
       port,
-      host: '127.0.0.1',
+      host: options.host ?? '127.0.0.1',
       noDelay: true,
       allowHalfOpen: options.staysOpen ?? false,
     });

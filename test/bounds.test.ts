@@ -1,0 +1,329 @@
+import { noReply, type Request, raw } from 'odradek';
+import { describe, expect, it } from 'vitest';
+import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.js';
+import type { Client } from './support/client.js';
+import { startServer, type TestServer } from './support/server.js';
+import { transports } from './support/transports.js';
+import { type Deferred, defer, nextTurn, until, within } from './support/wait.js';
+
+describe.each(transports)('bounds (%s)', (transport) => {
+  describe('a client that does not read', () => {
+    it('gets every byte when it reads at last, and holds up nobody', async () => {
+      const testServer = await startServer(transport);
+      const slow = await testServer.connect({ paused: true });
+      const payloads = Array.from({ length: 40 }, (_, i) => pattern(500_000, i));
+      slow.send(frames(payloads));
+      const other = await testServer.connect();
+      for (let i = 0; i < 100; i++) {
+        other.send(frame(`quick ${i}`));
+        expect(await other.readText()).toBe(`quick ${i}`);
+      }
+      slow.startReading();
+      for (const payload of payloads) expectBytes(await slow.readFrame(), payload);
+    });
+
+    it('is not read from: what it is owed stays bounded', async () => {
+      const reply = pattern(1_000_000);
+      const testServer = await startServer(transport, { handler: () => reply });
+      const slow = await testServer.connect({ paused: true });
+      const { server } = testServer;
+      slow.send(frames(numbered(2000)));
+      await until(() => server.metrics().requestsTotal > 0, 'the first request');
+      await settles(() => server.metrics().requestsTotal);
+      // One batch at most: the replies to it must leave before the next is made of its bytes.
+      expect(server.metrics().requestsTotal).toBeLessThanOrEqual(64);
+      slow.startReading();
+      for (let i = 0; i < 100; i++) expectBytes(await slow.readFrame(), reply);
+    });
+  });
+
+  it('reads no more of a connection whose request is not answered', async () => {
+    const parked = defer<Buffer>();
+    const bodies: Buffer[] = [];
+    const testServer = await startServer(transport, {
+      handler: ({ body }) => {
+        bodies.push(body);
+        return bodies.length === 1 ? parked.promise : body.subarray(0, 4);
+      },
+    });
+    const client = await testServer.connect();
+    const { server } = testServer;
+    client.send(frame('park'));
+    await until(() => bodies.length === 1, 'the first request');
+    const payloads = Array.from({ length: 1024 }, (_, i) => pattern(32_768, i));
+    client.send(frames(payloads));
+    await settles(() => server.metrics().bytesReadTotal);
+    // 32 MiB were sent. What was read is a few reads at most, the rest waits in the kernel.
+    expect(server.metrics().bytesReadTotal).toBeLessThan(1_048_576);
+    expect(bodies).toHaveLength(1);
+    parked.resolve(Buffer.from('go on'));
+    expect(await client.readText()).toBe('go on');
+    for (const payload of payloads) expectBytes(await client.readFrame(), payload.subarray(0, 4));
+    expect(bodies).toHaveLength(1025);
+  });
+
+  it('lets timers and other connections have their turns under a flood', async () => {
+    const testServer = await startServer(transport, { framing: raw(), handler: () => noReply });
+    const flood = await testServer.connect();
+    const bytes = Buffer.alloc(1_048_576);
+    let flooding = true;
+    const pour = (): void => {
+      if (flooding) flood.socket.write(bytes, pour);
+    };
+    for (let i = 0; i < 4; i++) pour();
+    const other = await testServer.connect();
+    const { server } = testServer;
+    for (let i = 0; i < 20; i++) {
+      const before = server.metrics().requestsTotal;
+      other.send(Buffer.of(i));
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      await until(() => server.metrics().requestsTotal > before, 'progress');
+    }
+    flooding = false;
+    other.end();
+    expect(await other.readToEnd()).toHaveLength(0);
+    expect(await testServer.closed.next()).toMatchObject({ code: 'PEER_CLOSED' });
+  });
+
+  it('hands a long line of pipelined requests over in turns', async () => {
+    let timers = 0;
+    const testServer = await startServer(transport);
+    const client = await testServer.connect();
+    const sent = frames(numbered(50_000));
+    const ticking = setInterval(() => timers++, 0);
+    client.send(sent);
+    expectBytes(await client.read(sent.length), sent);
+    clearInterval(ticking);
+    expect(timers).toBeGreaterThan(1);
+  });
+
+  describe('long polls', () => {
+    /** A poll waits for the next `produce` and answers with what was produced. */
+    function topic() {
+      const polls: Deferred<Buffer>[] = [];
+      const handler = ({ body }: Request): Buffer | Promise<Buffer> => {
+        const text = body.toString();
+        if (text === 'poll') {
+          const poll = defer<Buffer>();
+          polls.push(poll);
+          return poll.promise;
+        }
+        if (text.startsWith('produce')) {
+          for (const poll of polls.splice(0)) poll.resolve(body);
+        }
+        return body;
+      };
+      return { polls, handler };
+    }
+
+    it('that fill queuedMaxRequests do not keep out the request that completes them', async () => {
+      const { polls, handler } = topic();
+      const testServer = await startServer(transport, { queuedMaxRequests: 4, handler });
+      const pollers = await connectMany(testServer, 40);
+      for (const poller of pollers) poller.send(frame('poll'));
+      await until(() => polls.length === 40, 'every poll');
+      expect(testServer.server.metrics()).toMatchObject({
+        requestQueueSize: 0,
+        pendingRequests: 40,
+        requestsInFlight: 40,
+      });
+      const producer = await testServer.connect();
+      producer.send(frame('produce 1'));
+      expect(await producer.readText()).toBe('produce 1');
+      for (const poller of pollers) expect(await poller.readText()).toBe('produce 1');
+    });
+
+    it('nor do they with other requests pipelined behind them', async () => {
+      const { polls, handler } = topic();
+      const testServer = await startServer(transport, { queuedMaxRequests: 4, handler });
+      const pollers = await connectMany(testServer, 40);
+      for (const poller of pollers) poller.send(frames(['poll', 'behind', 'behind too']));
+      await until(() => polls.length === 40, 'every poll');
+      const producer = await testServer.connect();
+      producer.send(frames(['produce 1', 'and more']));
+      expect(await producer.readTexts(2)).toEqual(['produce 1', 'and more']);
+      for (const poller of pollers) {
+        expect(await poller.readTexts(3)).toEqual(['produce 1', 'behind', 'behind too']);
+      }
+    });
+
+    it('come and go while the queue holds one request', async () => {
+      const { polls, handler } = topic();
+      const testServer = await startServer(transport, { queuedMaxRequests: 1, handler });
+      const pollers = await connectMany(testServer, 10);
+      const producer = await testServer.connect();
+      for (let round = 0; round < 20; round++) {
+        for (const poller of pollers) poller.send(frame('poll'));
+        await until(() => polls.length === 10, 'every poll');
+        producer.send(frame(`produce ${round}`));
+        expect(await producer.readText()).toBe(`produce ${round}`);
+        for (const poller of pollers) expect(await poller.readText()).toBe(`produce ${round}`);
+      }
+    });
+  });
+
+  describe('maxPendingRequests', () => {
+    /** A server whose requests wait until the test lets them go, in any order. */
+    async function parking(options: { queuedMaxRequests: number; maxPendingRequests: number }) {
+      const taken: string[] = [];
+      const parked = new Map<string, Deferred<Buffer>>();
+      const testServer = await startServer(transport, {
+        ...options,
+        networkThreads: 1,
+        handler: ({ body }) => {
+          const text = body.toString();
+          const reply = defer<Buffer>();
+          taken.push(text);
+          parked.set(text, reply);
+          return reply.promise;
+        },
+      });
+      const answer = (text: string): void => parked.get(text)?.resolve(Buffer.from(text));
+      const metrics = () => {
+        const { requestQueueSize, pendingRequests, connectionsWaitingForRoom } =
+          testServer.server.metrics();
+        return [pendingRequests, requestQueueSize, connectionsWaitingForRoom];
+      };
+      return { testServer, taken, answer, metrics };
+    }
+
+    it('bounds what is taken; the queue fills, and then connections wait in line', async () => {
+      const limits = { queuedMaxRequests: 2, maxPendingRequests: 3 };
+      const { testServer, taken, answer, metrics } = await parking(limits);
+      const clients = await connectMany(testServer, 9);
+      for (const [i, client] of clients.entries()) {
+        client.send(frame(`${i}`));
+        const expected = [Math.min(i + 1, 3), Math.max(0, Math.min(i - 2, 2)), Math.max(0, i - 4)];
+        await until(() => `${metrics()}` === `${expected}`, `${expected}`);
+      }
+      expect(taken).toEqual(['0', '1', '2']);
+      // Room is made one by one, and goes to the one that has waited longest.
+      for (const [i, client] of clients.entries()) {
+        answer(`${i}`);
+        expect(await client.readText()).toBe(`${i}`);
+        const left = 8 - i;
+        const expected = [
+          Math.min(left, 3),
+          Math.max(0, Math.min(left - 3, 2)),
+          Math.max(0, left - 5),
+        ];
+        await until(() => `${metrics()}` === `${expected}`, `${expected}`);
+      }
+      expect(taken).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', '8']);
+    });
+
+    it('serves those that waited and half-closed meanwhile', async () => {
+      const limits = { queuedMaxRequests: 1, maxPendingRequests: 1 };
+      const { testServer, taken, answer, metrics } = await parking(limits);
+      const clients = await connectMany(testServer, 4);
+      for (const [i, client] of clients.entries()) {
+        client.send(frame(`${i}`));
+        const expected = [1, Math.min(i, 1), Math.max(0, i - 1)];
+        await until(() => `${metrics()}` === `${expected}`, `${expected}`);
+      }
+      const [first, second, third, fourth] = clients as [Client, Client, Client, Client];
+      second.end();
+      third.end();
+      answer('0');
+      expect(await first.readText()).toBe('0');
+      for (const [i, client] of [second, third, fourth].entries()) {
+        await until(() => taken.includes(`${i + 1}`), `request ${i + 1}`);
+        answer(`${i + 1}`);
+        expect(await client.readText()).toBe(`${i + 1}`);
+      }
+      await until(() => `${metrics()}` === '0,0,0', 'an empty server');
+      expect(taken).toEqual(['0', '1', '2', '3']);
+    });
+
+    it('of one still serves many pipelining connections', async () => {
+      const testServer = await startServer(transport, {
+        queuedMaxRequests: 1,
+        maxPendingRequests: 1,
+        handler: async ({ body }) => {
+          await nextTurn();
+          return body;
+        },
+      });
+      const clients = await connectMany(testServer, 10);
+      const sent = frames(numbered(50));
+      for (const client of clients) client.send(sent);
+      for (const client of clients) expectBytes(await client.read(sent.length), sent);
+    });
+
+    it('counts requests that wait behind another one of their connection', async () => {
+      const limits = { queuedMaxRequests: 100, maxPendingRequests: 2 };
+      const { testServer, taken, answer, metrics } = await parking(limits);
+      const client = await testServer.connect();
+      client.send(frames(['0', '1', '2', '3', '4']));
+      await until(() => `${metrics()}` === '2,3,0', '2,3,0');
+      for (let i = 0; i < 5; i++) {
+        await until(() => taken.length === i + 1, `request ${i}`);
+        answer(`${i}`);
+        expect(await client.readText()).toBe(`${i}`);
+      }
+      expect(metrics()).toEqual([0, 0, 0]);
+    });
+
+    it('does not keep a server with waiting connections from closing', async () => {
+      const limits = { queuedMaxRequests: 2, maxPendingRequests: 1 };
+      const { testServer, metrics } = await parking(limits);
+      const clients = await connectMany(testServer, 6);
+      for (const [i, client] of clients.entries()) {
+        client.send(frame(`${i}`));
+        const expected = [1, Math.min(i, 2), Math.max(0, i - 2)];
+        await until(() => `${metrics()}` === `${expected}`, `${expected}`);
+      }
+      const summary = await testServer.server.close({ timeoutMs: 50 });
+      // One was taken and two were queued; what the waiting ones sent was not received yet.
+      expect(summary).toEqual({ completed: 0, cut: 3 });
+      expect(metrics()).toEqual([0, 0, 0]);
+    });
+  });
+
+  it('echoes many large frames of many connections at once', async () => {
+    const testServer = await startServer(transport);
+    const clients = await connectMany(testServer, 8);
+    const work = clients.map(async (client, i) => {
+      for (let round = 0; round < 5; round++) {
+        const payload = pattern(1_000_000 + i, round);
+        client.send(frame(payload));
+        expectBytes(await client.readFrame(), payload);
+      }
+    });
+    await within(Promise.all(work), 'every echo');
+  });
+
+  it('serves hundreds of connections at once', async () => {
+    const testServer = await startServer(transport, {
+      handler: async ({ body }) => {
+        await nextTurn();
+        return body;
+      },
+    });
+    const clients = await connectMany(testServer, 300);
+    const sent = frames(numbered(20));
+    for (const client of clients) client.send(sent);
+    for (const client of clients) expectBytes(await client.read(sent.length), sent);
+    expect(testServer.server.metrics().connections).toBe(300);
+    for (const client of clients) client.end();
+    await until(() => testServer.server.metrics().connections === 0, 'every end');
+  });
+});
+
+async function connectMany(testServer: TestServer, count: number): Promise<Client[]> {
+  const clients: Client[] = [];
+  for (let i = 0; i < count; i++) clients.push(await testServer.connect());
+  return clients;
+}
+
+/** Waits until a number has not changed for a while: what was under way has arrived. */
+async function settles(read: () => number): Promise<void> {
+  let last = read();
+  let since = performance.now();
+  await until(() => {
+    const now = read();
+    if (now !== last) since = performance.now();
+    last = now;
+    return performance.now() - since > 100;
+  }, 'rest');
+}

@@ -1,0 +1,447 @@
+import { closeConnection, OdradekError, type Request, replyAndClose, SocketServer } from 'odradek';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { bytes, expectBytes, frame, frames, numbered, pattern } from './support/bytes.js';
+import { Client } from './support/client.js';
+import { makeServer, startServer } from './support/server.js';
+import { transports } from './support/transports.js';
+import { defer, Inbox, nextTurn, until, within } from './support/wait.js';
+
+describe.each(transports)('close (%s)', (transport) => {
+  /** A server whose handler hands every request out and waits for the test's answer. */
+  async function withheld() {
+    const requests = new Inbox<Request>('a request');
+    const answer = defer<Uint8Array>();
+    const testServer = await startServer(transport, {
+      handler: (request) => {
+        requests.push(request);
+        return answer.promise;
+      },
+    });
+    return { testServer, server: testServer.server, requests, answer };
+  }
+
+  describe('server.close()', () => {
+    it('closes idle connections at once', async () => {
+      const testServer = await startServer(transport);
+      const clients = [await testServer.connect(), await testServer.connect()];
+      clients[0]?.send(frame('hello'));
+      await clients[0]?.readText();
+      await testServer.opened.next();
+      await testServer.opened.next();
+      const summary = await within(testServer.server.close(), 'the end');
+      expect(summary).toEqual({ completed: 0, cut: 0 });
+      for (const client of clients) expect(await client.readToEnd()).toHaveLength(0);
+      expect(testServer.closed.all).toEqual([
+        { code: 'SERVER_CLOSED', message: 'the server closed', unanswered: 0 },
+        { code: 'SERVER_CLOSED', message: 'the server closed', unanswered: 0 },
+      ]);
+    });
+
+    it('answers what was received before it ends', async () => {
+      const { testServer, server, requests, answer } = await withheld();
+      const client = await testServer.connect();
+      client.send(frames(['a', 'b', 'c']));
+      await requests.next();
+      await until(() => server.metrics().requestsTotal === 3, 'three requests');
+      const closing = server.close();
+      for (let i = 0; i < 10; i++) await nextTurn();
+      expect(client.available).toBe(0);
+      answer.resolve(Buffer.from('done'));
+      expectBytes(await client.readToEnd(), frames(['done', 'done', 'done']));
+      expect(await closing).toEqual({ completed: 3, cut: 0 });
+      expect(testServer.closed.all).toMatchObject([{ code: 'SERVER_CLOSED', unanswered: 0 }]);
+    });
+
+    it('sends a large reply in full before it ends', async () => {
+      const large = pattern(10_000_000);
+      const { testServer, server, requests, answer } = await withheld();
+      const client = await testServer.connect();
+      client.send(frame('please'));
+      await requests.next();
+      const closing = server.close();
+      answer.resolve(large);
+      expectBytes(await client.readToEnd(), frame(large));
+      expect(await closing).toEqual({ completed: 1, cut: 0 });
+    });
+
+    it('accepts nobody any more', async () => {
+      const { testServer, server, requests, answer } = await withheld();
+      const client = await testServer.connect();
+      client.send(frame('hello'));
+      await requests.next();
+      const port = testServer.port();
+      const closing = server.close();
+      await expect(Client.connect(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+      answer.resolve(Buffer.of(1));
+      await closing;
+      await expect(Client.connect(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    });
+
+    it('cuts off at the deadline what is not done, and says how much', async () => {
+      const { testServer, server, requests } = await withheld();
+      const clients = [await testServer.connect(), await testServer.connect()];
+      clients[0]?.send(frames(['a', 'b', 'c']));
+      clients[1]?.send(frame('d'));
+      await requests.next();
+      await requests.next();
+      await until(() => server.metrics().requestsTotal === 4, 'four requests');
+      const before = performance.now();
+      const summary = await server.close({ timeoutMs: 100 });
+      expect(performance.now() - before).toBeGreaterThanOrEqual(95);
+      expect(summary).toEqual({ completed: 0, cut: 4 });
+      const reasons = [await testServer.closed.next(), await testServer.closed.next()];
+      expect(reasons.map(({ code }) => code)).toEqual(['DEADLINE', 'DEADLINE']);
+      expect(reasons.map(({ unanswered }) => unanswered).sort()).toEqual([1, 3]);
+      for (const client of clients) expect(client.available).toBe(0);
+    });
+
+    it('with timeoutMs 0 ends as soon as it can', async () => {
+      const { testServer, server, requests } = await withheld();
+      const client = await testServer.connect();
+      client.send(frame('a'));
+      await requests.next();
+      expect(await server.close({ timeoutMs: 0 })).toEqual({ completed: 0, cut: 1 });
+      expect(server.metrics().connections).toBe(0);
+    });
+
+    it('ignores the answers of handlers that it did not wait for', async () => {
+      const { testServer, server, requests, answer } = await withheld();
+      const client = await testServer.connect();
+      client.send(frames(['a', 'b']));
+      await requests.next();
+      await server.close({ timeoutMs: 0 });
+      const metrics = server.metrics();
+      answer.resolve(Buffer.from('too late'));
+      for (let i = 0; i < 10; i++) await nextTurn();
+      expect(server.metrics()).toEqual({ ...metrics, requestsInFlight: 0 });
+      expect(requests.all).toHaveLength(1);
+      expect(testServer.errors.all).toHaveLength(0);
+    });
+
+    it('is idempotent: every call gets the one outcome', async () => {
+      const { testServer, server, requests, answer } = await withheld();
+      const outcomes = new Inbox<unknown>('close');
+      server.on('close', outcomes.push);
+      const client = await testServer.connect();
+      client.send(frame('a'));
+      await requests.next();
+      const first = server.close();
+      const second = server.close({ timeoutMs: 1 });
+      answer.resolve(Buffer.from('done'));
+      expect(await first).toEqual({ completed: 1, cut: 0 });
+      expect(await second).toBe(await first);
+      expect(await server.close()).toBe(await first);
+      expect(outcomes.all).toEqual([{ completed: 1, cut: 0 }]);
+    });
+
+    it('awaited inside a handler does not wait for that handler', async () => {
+      const testServer = await startServer(transport, {
+        handler: async ({ body }) => {
+          if (body.toString() === 'shut down') await testServer.server.close();
+          return body;
+        },
+      });
+      const client = await testServer.connect();
+      client.send(frames(['hello', 'shut down']));
+      expect(await client.readText()).toBe('hello');
+      await client.seeEnd();
+      const summary = await within(testServer.server.close(), 'the end', 2000);
+      expect(summary.cut).toBe(1);
+      expect(testServer.server.metrics()).toMatchObject({ connections: 0, pendingRequests: 0 });
+    });
+
+    it('awaited inside a handler still waits for the others', async () => {
+      const other = defer<Buffer>();
+      const requests = new Inbox<string>('a request');
+      const testServer = await startServer(transport, {
+        handler: async ({ body }) => {
+          requests.push(body.toString());
+          if (body.toString() === 'slow') return other.promise;
+          await testServer.server.close();
+          return body;
+        },
+      });
+      const [slow, killer] = [await testServer.connect(), await testServer.connect()];
+      slow.send(frame('slow'));
+      await requests.next();
+      killer.send(frame('shut down'));
+      await requests.next();
+      for (let i = 0; i < 10; i++) await nextTurn();
+      expect(testServer.closed.all).toHaveLength(0);
+      other.resolve(Buffer.from('done'));
+      expectBytes(await slow.readToEnd(), frame('done'));
+      await killer.seeEnd();
+      await within(testServer.server.close(), 'the end', 2000);
+    });
+
+    it('may be called in the synchronous part of a handler that replies', async () => {
+      const testServer = await startServer(transport, {
+        handler: ({ body }) => {
+          void testServer.server.close();
+          return body;
+        },
+      });
+      const client = await testServer.connect();
+      client.send(frame('hello'));
+      await client.seeEnd();
+      await within(testServer.server.close(), 'the end', 2000);
+      expect(testServer.server.metrics()).toMatchObject({ connections: 0, pendingRequests: 0 });
+    });
+
+    it('supersedes a start under way', async () => {
+      const { server, opened } = makeServer(transport, {
+        listeners: [
+          { name: 'A', port: 0 },
+          { name: 'B', port: 0, host: 'localhost' },
+        ],
+      });
+      const starting = server.start();
+      const closing = server.close();
+      await expect(starting).rejects.toMatchObject({ code: 'ERR_ODRADEK_INVALID_STATE' });
+      expect(await within(closing, 'the end', 2000)).toEqual({ completed: 0, cut: 0 });
+      expect(() => server.address('A')).toThrow(
+        expect.objectContaining({ code: 'ERR_ODRADEK_INVALID_STATE' }),
+      );
+      expect(opened.all).toHaveLength(0);
+    });
+
+    it('leaves no listener open that a superseded start would have opened', async () => {
+      const first = await startServer(transport);
+      const port = first.port();
+      await first.server.close();
+      const { server } = makeServer(transport, { listeners: [{ port }] });
+      const starting = server.start();
+      await Promise.all([server.close(), starting.catch(() => undefined)]);
+      for (let i = 0; i < 20; i++) await nextTurn();
+      await expect(Client.connect(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+      // And the port is free for another server.
+      const second = await startServer(transport, { listeners: [{ port }] });
+      expect(second.port()).toBe(port);
+    });
+
+    it('before any start makes a start impossible', async () => {
+      const { server } = makeServer(transport);
+      expect(await server.close()).toEqual({ completed: 0, cut: 0 });
+      await expect(server.start()).rejects.toMatchObject({ code: 'ERR_ODRADEK_INVALID_STATE' });
+    });
+
+    it('refuses wrong options', async () => {
+      const { server } = await startServer(transport);
+      const call = (options: object) => () => server.close(options);
+      const invalid = expect.objectContaining({ code: 'ERR_ODRADEK_INVALID_OPTION' });
+      expect(call({ timeoutMs: -1 })).toThrow(invalid);
+      expect(call({ timeoutMs: '5' })).toThrow(invalid);
+      expect(call({ timeout: 5 })).toThrow(invalid);
+      expect(server.address().port).toBeGreaterThan(0);
+    });
+
+    it('is what `await using` calls', async () => {
+      const server = new SocketServer({
+        listeners: [{ port: 0 }],
+        handler: ({ body }) => body,
+        transport,
+      });
+      onTestFinished(async () => {
+        await server.close();
+      });
+      await server.start();
+      const { port } = server.address();
+      expect(await server[Symbol.asyncDispose]()).toBeUndefined();
+      await expect(Client.connect(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    });
+
+    it('ends clients that keep their side open', async () => {
+      const testServer = await startServer(transport);
+      const [client] = await testServer.connectBoth({ staysOpen: true });
+      const summary = await within(testServer.server.close({ timeoutMs: 10_000 }), 'the end', 5000);
+      expect(summary).toEqual({ completed: 0, cut: 0 });
+      await client.seeEnd();
+    });
+
+    it('ends a connection on which requests keep coming', async () => {
+      const testServer = await startServer(transport, {
+        handler: async ({ body }) => {
+          await nextTurn();
+          return body;
+        },
+      });
+      const client = await testServer.connect();
+      let pouring = true;
+      const batch = frames(numbered(100));
+      const pour = (): void => {
+        if (pouring) client.socket.write(batch, pour);
+      };
+      pour();
+      await client.read(4000);
+      const summary = await within(testServer.server.close({ timeoutMs: 8000 }), 'the end', 5000);
+      pouring = false;
+      expect(summary.cut).toBe(0);
+      expect(testServer.closed.all).toMatchObject([{ code: 'SERVER_CLOSED', unanswered: 0 }]);
+    });
+  });
+
+  describe('closeConnection', () => {
+    it('lets all earlier replies leave, drops what is behind, and ends in order', async () => {
+      const handled: string[] = [];
+      const testServer = await startServer(transport, {
+        handler: ({ body }) => {
+          handled.push(body.toString());
+          if (body.toString() === 'quit') return closeConnection;
+          return body.toString() === 'late' ? nextTurn().then(() => body) : body;
+        },
+      });
+      const client = await testServer.connect();
+      client.send(frames(['a', 'late', 'b', 'quit', 'c', 'd']));
+      expectBytes(await client.readToEnd(), frames(['a', 'late', 'b']));
+      expect(await testServer.closed.next()).toEqual({
+        code: 'CLOSED_BY_HANDLER',
+        message: 'the handler closed the connection',
+        unanswered: 3,
+      });
+      expect(handled).toEqual(['a', 'late', 'b', 'quit']);
+      expect(testServer.server.metrics()).toMatchObject({ pendingRequests: 0, responsesTotal: 3 });
+    });
+
+    it('may come from a promise', async () => {
+      const testServer = await startServer(transport, {
+        handler: async () => {
+          await nextTurn();
+          return closeConnection;
+        },
+      });
+      const client = await testServer.connect();
+      client.send(frame('quit'));
+      expect(await client.readToEnd()).toHaveLength(0);
+      expect(await testServer.closed.next()).toMatchObject({ code: 'CLOSED_BY_HANDLER' });
+    });
+  });
+
+  describe('replyAndClose', () => {
+    it.each([
+      ['a small reply', 100, 0],
+      ['a small reply, unread input behind it', 100, 200_000],
+      ['a large reply', 6_000_000, 0],
+      ['a large reply, unread input behind it', 6_000_000, 500_000],
+    ])('%s: the client reads all of it, then EOF', async (_name, replyBytes, unreadBytes) => {
+      const reply = pattern(replyBytes);
+      const testServer = await startServer(transport, { handler: () => replyAndClose(reply) });
+      const client = await testServer.connect();
+      client.send(frame('bye'), Buffer.alloc(unreadBytes, 1));
+      expectBytes(await client.readToEnd(), frame(reply));
+      expect(await testServer.closed.next()).toMatchObject({ code: 'CLOSED_BY_HANDLER' });
+      expect(testServer.server.metrics()).toMatchObject({ responsesTotal: 1 });
+    });
+
+    it('counts no request as unanswered but those behind it', async () => {
+      const testServer = await startServer(transport, {
+        handler: ({ body }) => (body.toString() === 'quit' ? replyAndClose([body, body]) : body),
+      });
+      const client = await testServer.connect();
+      client.send(frames(['a', 'quit', 'b', 'c']));
+      expectBytes(await client.readToEnd(), frames(['a', 'quitquit']));
+      expect(await testServer.closed.next()).toMatchObject({ unanswered: 2 });
+    });
+
+    it('reaches a client that has sent FIN', async () => {
+      const testServer = await startServer(transport, {
+        handler: async ({ body }) => {
+          await nextTurn();
+          return replyAndClose(body);
+        },
+      });
+      const client = await testServer.connect();
+      client.send(frame('bye'));
+      client.end();
+      expectBytes(await client.readToEnd(), frame('bye'));
+      await testServer.closed.next();
+    });
+
+    it('closes although the client goes on sending and never closes', async () => {
+      const testServer = await startServer(transport, {
+        handler: ({ body }) => replyAndClose(body),
+      });
+      const client = await testServer.connect({ staysOpen: true });
+      const more = Buffer.alloc(65_536);
+      const pour = (error?: Error | null): void => {
+        if (!error) client.socket.write(more, pour);
+      };
+      client.send(frame('bye'));
+      expectBytes(await client.read(7), frame('bye'));
+      pour();
+      expect(await testServer.closed.next()).toMatchObject({ code: 'CLOSED_BY_HANDLER' });
+      expect(testServer.server.metrics().connections).toBe(0);
+    });
+
+    it('throws for what is no reply', () => {
+      for (const value of [undefined, null, 'text', 7, {}, [1]]) {
+        expect(() => replyAndClose(value as unknown as Uint8Array)).toThrow(
+          expect.objectContaining({ code: 'ERR_ODRADEK_INVALID_REPLY' }),
+        );
+        expect(() => replyAndClose(value as unknown as Uint8Array)).toThrow(OdradekError);
+      }
+    });
+  });
+
+  describe('connection.close()', () => {
+    it('lets given replies leave, and drops what has not started', async () => {
+      const testServer = await startServer(transport, {
+        handler: ({ body, connection }) => {
+          if (body.toString() === 'c') connection.close('had enough');
+          return body;
+        },
+      });
+      const client = await testServer.connect();
+      client.send(frames(['a', 'b', 'c', 'd', 'e']));
+      expectBytes(await client.readToEnd(), frames(['a', 'b']));
+      expect(await testServer.closed.next()).toEqual({
+        code: 'CLOSED_BY_SERVICE',
+        message: 'the service closed the connection: had enough',
+        unanswered: 3,
+      });
+    });
+
+    it('closes an idle connection from outside of any handler, once', async () => {
+      const testServer = await startServer(transport);
+      const [client, connection] = await testServer.connectBoth();
+      client.send(frame('hello'));
+      await client.readText();
+      connection.close();
+      connection.close('again');
+      expect(await client.readToEnd()).toHaveLength(0);
+      expect(await testServer.closed.next()).toEqual({
+        code: 'CLOSED_BY_SERVICE',
+        message: 'the service closed the connection',
+        unanswered: 0,
+      });
+      connection.close('much later');
+      for (let i = 0; i < 10; i++) await nextTurn();
+      expect(testServer.closed.all).toHaveLength(1);
+    });
+
+    it('reports the end only after the handler at work is done', async () => {
+      const { testServer, requests, answer } = await withheld();
+      const client = await testServer.connect();
+      client.send(frame('hello'));
+      const { connection } = await requests.next();
+      connection.close();
+      expect(await client.readToEnd()).toHaveLength(0);
+      for (let i = 0; i < 10; i++) await nextTurn();
+      expect(testServer.closed.all).toHaveLength(0);
+      answer.resolve(Buffer.from('too late'));
+      expect(await testServer.closed.next()).toMatchObject({
+        code: 'CLOSED_BY_SERVICE',
+        unanswered: 1,
+      });
+    });
+
+    it('closes in the middle of a frame', async () => {
+      const testServer = await startServer(transport);
+      const [client, connection] = await testServer.connectBoth();
+      client.send(bytes("00000005'hell'"));
+      await until(() => testServer.server.metrics().bytesReadTotal === 8, 'the half frame');
+      connection.close();
+      expect(await client.readToEnd()).toHaveLength(0);
+      expect(await testServer.closed.next()).toMatchObject({ code: 'CLOSED_BY_SERVICE' });
+    });
+  });
+});
