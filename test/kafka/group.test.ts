@@ -99,7 +99,7 @@ describe('a round', () => {
   test('goes on without those who do not come in time', async () => {
     const first = await join({ rebalanceTimeoutMs: 50 });
     await sync(first, {});
-    const second = await join();
+    const second = await join({ rebalanceTimeoutMs: 100 });
     expect(second).toMatchObject({ error: 'NONE', generation: 2, leader: second.memberId });
     expect(group.heartbeat(first.memberId, 1)).toBe('UNKNOWN_MEMBER_ID');
   });

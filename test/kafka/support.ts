@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRecordsBatch } from '@platformatic/kafka';
@@ -34,6 +34,14 @@ export async function startBroker(
   onTestFinished(() => broker.close());
   await broker.start();
   return { broker, address: `127.0.0.1:${broker.port}`, lines };
+}
+
+/** How much of a topic's first partition is on the disk. */
+export async function storedBytes(dataDir: string, topic: string): Promise<number> {
+  const folder = join(dataDir, 'topics', topic, '0');
+  let bytes = 0;
+  for (const name of await readdir(folder)) bytes += (await stat(join(folder, name))).size;
+  return bytes;
 }
 
 export interface BatchOptions {
