@@ -1,8 +1,8 @@
-import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
-import { type AddressInfo, createServer, isIP, type Server, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { describe, OdradekError } from '../../errors.js';
 import type { Listener } from '../../options.js';
+import { resolveHost } from '../../resolve-host.js';
 import type { Address } from '../../transport.js';
 import { socketHighWaterMark } from './bounds.js';
 
@@ -37,7 +37,7 @@ export class JsAcceptor<State> {
   /** Resolves the host and listens. Throws `ERR_ODRADEK_HOST` or `ERR_ODRADEK_LISTEN`. */
   async open(): Promise<void> {
     const { name, host, port, backlog } = this.#listener;
-    const address = await resolve(host, name);
+    const address = await resolveHost(host);
     if (this.#isClosed) return;
     const server = this.#server;
     server.listen({ host: address, port, backlog });
@@ -69,18 +69,5 @@ export class JsAcceptor<State> {
   hold(isHeld: boolean): void {
     if (isHeld) this.#server.ref();
     else this.#server.unref();
-  }
-}
-
-async function resolve(host: string, name: string): Promise<string> {
-  if (isIP(host) !== 0) return host;
-  try {
-    return (await lookup(host)).address;
-  } catch (cause) {
-    throw new OdradekError(
-      'ERR_ODRADEK_HOST',
-      `listener ${describe(name)}: ${describe(host)} could not be resolved`,
-      { cause },
-    );
   }
 }
