@@ -70,6 +70,11 @@ export class Broker {
     return this.#server.transport;
   }
 
+  /** Requests that are being answered, those included that wait for records or for other members. */
+  get requestsInFlight(): number {
+    return this.#server?.metrics().requestsInFlight ?? 0;
+  }
+
   /** Opens the data folder, checking all logs in it, then the port. A broker starts once. */
   async start(): Promise<void> {
     try {

@@ -6,7 +6,8 @@ const installLine = 'apt-get install kcat';
 /** Whether kcat can be run. Under CI it must be: a client that isn't there is not tested. */
 export const hasKcat = spawnSync('kcat', ['-V']).error === undefined;
 
-if (!hasKcat && process.env['CI'] === 'true') {
+const { CI } = process.env;
+if (!hasKcat && CI === 'true') {
   throw new Error(`under CI the tests with kcat must run: ${installLine}`);
 }
 

@@ -39,6 +39,12 @@ describe.each([false, true])('what is written is read again, flexible: %s', (fle
   });
 });
 
+test('numbers that are not exact become the largest that are', () => {
+  const largest = readerOf([0x7f, ...Array(7).fill(0xff), 0x80, ...Array(7).fill(0)]);
+  expect(largest.int64()).toBe(Number.MAX_SAFE_INTEGER);
+  expect(largest.int64()).toBe(Number.MIN_SAFE_INTEGER);
+});
+
 test('tagged fields of any number and size are skipped', () => {
   const writer = Writer.create().appendUnsignedVarInt(2);
   writer.appendUnsignedVarInt(0).appendUnsignedVarInt(3).append(Buffer.from('abc'));
@@ -58,6 +64,7 @@ test('large fields leave as they were given, small ones together', () => {
 describe('lengths that are not true', () => {
   const most = [0x7f, 0xff, 0xff, 0xff];
   const endless = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+  const longString = [...Writer.create().appendString('x'.repeat(32_768)).buffer];
   const largest = [0xff, 0xff, 0xff, 0xff, 0x0f];
 
   test.each<[string, number[], boolean, (input: RequestReader) => unknown]>([
@@ -69,6 +76,7 @@ describe('lengths that are not true', () => {
     ['bytes of negative length', [0xff, 0, 0, 0], false, (input) => input.nullableBytes()],
     ['an array longer than the request', most, false, (input) => input.array(() => input.int8())],
     ['an array of negative length', [0x80, 0, 0, 0], false, (input) => input.array(() => 1)],
+    ['a string of 32,768 bytes', longString, true, (input) => input.string()],
     ['a varint without end', endless, true, (input) => input.string()],
     ['a varint that is cut short', [0xff], true, (input) => input.string()],
     ['a compact string of the largest length', largest, true, (input) => input.string()],

@@ -50,6 +50,7 @@ export interface BatchOptions {
   readonly producerEpoch?: number;
   readonly sequence?: number;
   readonly compression?: 'none' | 'gzip';
+  readonly transactional?: boolean;
 }
 
 /** A record batch as a producer sends it. */
@@ -66,6 +67,7 @@ export function batchOf(values: readonly (string | Buffer)[], options: BatchOpti
     producerId: BigInt(producerId),
     producerEpoch,
     sequences: { getWithDefault: () => sequence } as never,
+    transactionalId: options.transactional ? 'a transaction' : null,
   }).buffer;
 }
 

@@ -20,6 +20,8 @@ const transitions: Record<GroupState, readonly GroupState[]> = {
 };
 
 const maxMembers = 1000;
+/** So much of a client's id is in its member id, which has to fit a string. */
+const maxClientIdPart = 100;
 
 /**
  * A consumer group: who is in it, and the rounds in which its members agree on who reads what.
@@ -69,7 +71,7 @@ export class Group {
       return refuse('GROUP_MAX_SIZE_REACHED');
     }
     if (request.memberId === '') {
-      const memberId = `${request.clientId}-${randomUUID()}`;
+      const memberId = `${request.clientId.slice(0, maxClientIdPart)}-${randomUUID()}`;
       if (!request.takesMemberId) return this.#joinNew(memberId, request, signal);
       this.#promiseId(memberId, request.sessionTimeoutMs);
       return refuse('MEMBER_ID_REQUIRED', memberId);

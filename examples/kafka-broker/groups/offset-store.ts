@@ -1,6 +1,7 @@
 import { createRecordsBatch, Reader, readRecordsBatch, Writer } from '@platformatic/kafka';
 import { checkProduced } from '../log/batch.js';
 import { Log, type LogOptions } from '../log/log.js';
+import { toNumber } from '../wire/int64.js';
 
 export interface CommittedOffset {
   readonly topic: string;
@@ -170,7 +171,7 @@ function decode(key: Buffer, value: Buffer): Change {
   const committed = {
     topic,
     partition,
-    offset: Number(reader.readInt64()),
+    offset: toNumber(reader.readInt64()),
     leaderEpoch: reader.readInt32(),
     metadata: reader.readString(),
   };

@@ -1,5 +1,6 @@
 import { crc32c, DynamicBuffer, Reader, Writer } from '@platformatic/kafka';
 import { KafkaError } from '../errors.js';
+import { toNumber } from '../wire/int64.js';
 
 /** What precedes a batch's records: everything that a broker has to know of a batch. */
 export interface BatchHeader {
@@ -32,7 +33,7 @@ const controlBit = 0b100000;
 /** Reads the header of the batch that begins at `at`, of which all the header must be there. */
 export function readBatchHeader(bytes: Buffer, at = 0): BatchHeader {
   const reader = Reader.from(bytes.subarray(at, at + batchHeaderBytes));
-  const int64 = () => Number(reader.readInt64());
+  const int64 = () => toNumber(reader.readInt64());
   const baseOffset = int64();
   const size = reader.readInt32() + lengthOverhead;
   reader.skip(4); // the leader epoch
@@ -142,7 +143,7 @@ function* recordHeads(bytes: Buffer, header: BatchHeader): Generator<Timestamped
     const next = reader.position + length;
     if (length < 1 || next > bytes.length) return;
     reader.readInt8(); // the record's attributes, of which there are none
-    const timestamp = header.baseTimestamp + Number(reader.readVarInt64());
+    const timestamp = toNumber(BigInt(header.baseTimestamp) + reader.readVarInt64());
     yield { timestamp, offset: header.baseOffset + reader.readVarInt() };
     reader.position = next;
   }

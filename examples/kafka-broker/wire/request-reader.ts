@@ -1,4 +1,5 @@
 import { Reader } from '@platformatic/kafka';
+import { toNumber } from './int64.js';
 
 /** A request that isn't Kafka's protocol: its connection is closed. */
 export class ProtocolError extends Error {
@@ -8,6 +9,8 @@ export class ProtocolError extends Error {
 /** Most array entries in one request, all its arrays together. */
 const maxEntries = 200_000;
 const maxVarintBytes = 5;
+/** What the classic encoding can say; Kafka holds the flexible one to it too. */
+const maxStringBytes = 32_767;
 
 /**
  * Reads a request, in the protocol's classic or its flexible encoding.
@@ -40,10 +43,9 @@ export class RequestReader {
     return this.#reader.readInt32();
   }
 
-  /** As a number: offsets, timestamps and producer ids stay below 2^53. */
   int64(): number {
     this.#need(8);
-    return Number(this.#reader.readInt64());
+    return toNumber(this.#reader.readInt64());
   }
 
   boolean(): boolean {
@@ -61,12 +63,9 @@ export class RequestReader {
   }
 
   nullableString(compact = this.flexible): string | null {
-    if (compact) this.#needLength(this.#peekVarint() - 1, this.#varintBytes());
-    else
-      this.#needLength(
-        this.#peek(2, (reader) => reader.peekInt16()),
-        2,
-      );
+    const length = compact ? this.#peekVarint() - 1 : this.#peek(2, (reader) => reader.peekInt16());
+    if (length > maxStringBytes) fail(`a string of ${length} bytes`);
+    this.#needLength(length, compact ? this.#varintBytes() : 2);
     return this.#reader.readNullableString(compact);
   }
 
