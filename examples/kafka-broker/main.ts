@@ -1,11 +1,14 @@
 import { resolve } from 'node:path';
 import { createBroker } from './broker.js';
 
-const host = process.env.HOST ?? '127.0.0.1';
-const port = Number(process.env.PORT ?? 9092);
-const dataDir = resolve(process.env.DATA_DIR ?? '.kafka-data');
+const { HOST: host = '127.0.0.1', PORT = '9092', DATA_DIR = '.kafka-data' } = process.env;
+const { ADVERTISED_HOST: advertisedHost } = process.env;
+const dataDir = resolve(DATA_DIR);
 
-const broker = createBroker({ host, port, dataDir, report: (line) => console.error(line) });
+const broker = createBroker({
+  ...{ host, port: Number(PORT), dataDir },
+  ...(advertisedHost !== undefined && { advertisedHost }),
+});
 
 try {
   await broker.start();
