@@ -17,8 +17,9 @@ export interface Connection<State = unknown> {
   /** Whatever the service keeps per connection; `undefined` until the service sets it. */
   state: State;
   /**
-   * Closes the connection in order: replies already given leave first, requests that no handler
-   * has started are dropped (the reason's `unanswered` counts them). Idempotent.
+   * Closes the connection in order: replies already given leave first. Requests still in a
+   * handler's hands, and those behind them, get no answer (the reason's `unanswered` counts them);
+   * their signals abort. Idempotent.
    *
    * @param detail goes into the reason's message
    */

@@ -44,8 +44,11 @@ struct Channel {
 
   // The request channel had no room: held frames wait for a permit.
   bool waits_for_room = false;
-  // Complete frames may be held, which no read will announce.
+  // Held bytes are to be cut before anything is read: complete frames, or such as break their
+  // framing, which no read will announce.
   bool is_halted = false;
+  // Closing: requests still in handlers' hands are not waited for, and their replies don't leave.
+  bool is_cut = false;
 
   // Whether the processor's lists of this turn have it already.
   bool in_ready = false;

@@ -330,6 +330,7 @@ void Processor::closeAll(CloseReason reason) {
     if (channel->reason == CloseReason::kNone) channel->reason = reason;
     if (channel->fd >= 0) sockets_.close(std::exchange(channel->fd, -1));
     channel->unanswered += std::exchange(channel->outstanding, 0);
+    leaveRoomWaiters(*channel);
     reportClosed(*channel);
     freeSlot(*channel);
   }

@@ -79,6 +79,7 @@ void Processor::apply(Command& command) {
       markReady(*channel);
       break;
     case Command::Kind::kClose:
+      channel->is_cut = channel->life == Channel::Life::kOpen;
       beginClose(*channel, command.reason);
       break;
     case Command::Kind::kSetFraming:
@@ -109,7 +110,7 @@ void Processor::applyReply(Channel& channel, Command& command) {
     }
     channel.next_reply += command.settles;
   }
-  if (!channel.isLive()) {
+  if (!channel.isLive() || channel.is_cut) {
     settle(channel, segment, false);
     return;
   }
@@ -221,7 +222,10 @@ void Processor::cutHeldFrames(Channel& channel) {
 
 void Processor::framed(Channel& channel, Receive::Outcome outcome) {
   channel.is_halted = outcome == Receive::Outcome::kHalted;
-  if (outcome == Receive::Outcome::kBroken) {
+  if (outcome == Receive::Outcome::kBroken && channel.outstanding > 0) {
+    // Judged once the frames before are settled: one of them may change the framing.
+    channel.is_halted = true;
+  } else if (outcome == Receive::Outcome::kBroken) {
     channel.declared = channel.receive.broken().declared;
     beginClose(channel, channel.receive.broken().reason);
   } else if (outcome == Receive::Outcome::kRefused) {
@@ -340,7 +344,8 @@ void Processor::beginClose(Channel& channel, CloseReason reason) {
 
 // Takes the next step of an end, once everything that was received is settled.
 void Processor::finishIfDone(Channel& channel) {
-  if (!channel.isLive() || channel.outstanding > 0 || !channel.send.empty()) return;
+  if (!channel.isLive() || !channel.send.empty()) return;
+  if (channel.outstanding > 0 && !channel.is_cut) return;
   if (channel.life == Channel::Life::kClosing) return shutDown(channel);
   if (channel.is_halted || channel.waits_for_room) return;
   if (channel.is_ended) {

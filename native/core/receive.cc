@@ -138,7 +138,6 @@ Receive::Outcome Receive::cutSlab(size_t bytes, const Framing& framing, SlabWrit
     frameDone(cut);
   }
   slab.commit(begin);
-  if (outcome == Outcome::kBroken) return outcome;
   // hold() copies into the connection's own block, which the slab never is.
   if (!hold(memory, data + begin, bytes - begin)) return Outcome::kRefused;
   return outcome;

@@ -41,7 +41,7 @@ class Receive {
   enum class Outcome : uint8_t {
     kMore,     // read on
     kHalted,   // the sink admits no more: cutHeld() goes on where this stopped
-    kBroken,   // see brokenReason()
+    kBroken,   // see broken(); the bytes are held, another framing may do better
     kRefused,  // no memory
   };
 

@@ -45,7 +45,7 @@ struct Command {
   enum class Kind : uint8_t {
     kReply,       // bytes, or none, that settle `settles` requests from `sequence` on
     kAccept,      // onConnect accepted: begin to read
-    kClose,       // close in order, with `reason`
+    kClose,       // close with `reason` once what was given before has left
     kSetFraming,  // cut everything that follows by `framing`; `bytes` were cut wrongly: cut again
   };
 

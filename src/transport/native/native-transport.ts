@@ -202,7 +202,7 @@ export class NativeTransport<State> implements Transport<State> {
       this.#cut(connection, connection.custom, body, sequence, receivedAt);
       return;
     }
-    if (this.#settings.isolateBodies && !isLarge) body = isolated(body);
+    if (this.#settings.isolateBodies) body = isolated(body);
     const frameBytes = table[at + field.frameBytes] as number;
     const request = new ServerRequest(
       connection,
@@ -346,12 +346,14 @@ export class NativeTransport<State> implements Transport<State> {
     const commands = this.#commands;
     if (commands === null || connection.ended) return;
     if (bytes !== null) commands.frame(connection, request.framer, bytes);
+    // A close instead of a reply leaves the request without an answer.
+    const isAnswered = bytes !== null || closeCode === null;
     if (request instanceof CustomRequest) {
-      this.#replyCustom(connection, request, closeCode);
+      this.#replyCustom(connection, request, isAnswered, closeCode);
       return;
     }
     connection.claimed--;
-    let flags = closeCode === 'HANDLER_ERROR' ? commandFlags.discarded : 0;
+    let flags = isAnswered ? 0 : commandFlags.discarded;
     if (request.sentAsked) {
       connection.awaitingSent.set(request.sequence, request);
       flags |= commandFlags.notify;
@@ -363,6 +365,7 @@ export class NativeTransport<State> implements Transport<State> {
   #replyCustom(
     connection: NativeConnection<State>,
     request: CustomRequest<State>,
+    isAnswered: boolean,
     closeCode: CloseCode | null,
   ): void {
     if (request.sentAsked || closeCode !== null) {
@@ -371,7 +374,7 @@ export class NativeTransport<State> implements Transport<State> {
       const flags = request.sentAsked ? commandFlags.notify : 0;
       this.#commands?.settle(connection, cookie, 0, closeCode, flags);
     }
-    request.input.settle(request, closeCode !== 'HANDLER_ERROR');
+    request.input.settle(request, isAnswered);
     this.#settlePieces(connection, request.input);
   }
 

@@ -1,0 +1,191 @@
+#include "processor_bench.h"
+
+#include <cstring>
+
+namespace odradek::test {
+
+std::string framed(std::string_view payload) {
+  const auto size = static_cast<uint32_t>(payload.size());
+  std::string frame;
+  for (int shift = 24; shift >= 0; shift -= 8) frame += static_cast<char>(size >> shift);
+  return frame.append(payload);
+}
+
+std::string framedAll(const std::vector<std::string>& payloads) {
+  std::string all;
+  for (const std::string& payload : payloads) all += framed(payload);
+  return all;
+}
+
+Block* blockOf(Memory& memory, std::string_view bytes) {
+  Block* block = Block::make(memory, bytes.size());
+  std::memcpy(block->data(), bytes.data(), bytes.size());
+  return block;
+}
+
+uint32_t freePermits(RequestChannel& requests) {
+  struct Asker final : PermitWaiter {
+    void permitsGranted() override {}
+  } asker;
+  uint32_t free = 0;
+  while (const uint32_t permits = requests.acquire(asker)) free += permits;
+  requests.forget(asker);
+  std::vector<Request> none;
+  requests.push(none, free);
+  return free;
+}
+
+ProcessorBench::ProcessorBench(BenchOptions options)
+    : requests(options.queued_max_requests, options.max_pending_requests, consumer),
+      framings{options.framing},
+      queued_max_requests_(options.queued_max_requests) {
+  framings.reserve(16);  // the processor keeps pointers to them
+  processor = std::make_unique<Processor>(
+      0, Processor::Seams{poller, kernel, kernel.clock, memory},
+      std::vector<ChannelConfig>{{framings.data(), options.waits_for_accept}}, requests, consumer);
+  EXPECT_EQ(processor->open(), 0);
+}
+
+ProcessorBench::~ProcessorBench() {
+  poller.on_sleep = nullptr;
+  processor->stop(CloseReason::kDeadline);
+  EXPECT_FALSE(processor->turn());
+  EXPECT_FALSE(processor->turn());
+  EXPECT_EQ(processor->counters().connections.value(), 0u);
+  EXPECT_EQ(processor->counters().opened.value(), processor->counters().closed.value());
+  EXPECT_EQ(processor->counters().waiting_for_room.value(), 0u);
+  requests.clear();
+  EXPECT_EQ(freePermits(requests), queued_max_requests_) << "permits were lost";
+  processor.reset();
+  EXPECT_EQ(kernel.descriptors(), 0u);
+  EXPECT_EQ(kernel.misuses(), std::vector<std::string>());
+  EXPECT_EQ(memory.live, 0);
+  EXPECT_EQ(reply_memory.live, 0);
+}
+
+FakeConnection& ProcessorBench::offer(Processor::Offer expected) {
+  FakeConnection& connection = kernel.connected();
+  NewConnection accepted;
+  accepted.fd = connection.fd();
+  accepted.local = {"127.0.0.1", 9092};
+  accepted.remote = {"127.0.0.1", 40'000};
+  EXPECT_EQ(processor->offer(accepted, *this), expected);
+  if (expected != Processor::Offer::kTaken) kernel.close(connection.fd());
+  return connection;
+}
+
+FakeConnection& ProcessorBench::connect() {
+  FakeConnection& connection = offer();
+  run();
+  for (const Event& event : takeEvents()) events_.push_back(event);
+  return connection;
+}
+
+int ProcessorBench::run(int most) {
+  int turns = 0;
+  do {
+    turns++;
+    if (!processor->turn()) return turns;
+  } while (!poller.slept && turns < most);
+  EXPECT_TRUE(poller.slept) << "the loop spins";
+  return turns;
+}
+
+std::vector<Taken> ProcessorBench::claim(size_t most) {
+  std::vector<Request> claimed;
+  requests.claim(claimed, most);
+  std::vector<Taken> taken;
+  for (const Request& request : claimed) {
+    const auto* frame = reinterpret_cast<const char*>(request.block->data() + request.offset);
+    taken.push_back({
+        .channel = request.channel,
+        .sequence = request.sequence,
+        .frame = std::string(frame, request.frame_bytes),
+        .body = std::string(frame + request.body_begin, request.body_end - request.body_begin),
+        .is_last = request.is_last,
+        .received_at_ns = request.received_at_ns,
+    });
+    request.block->release();
+  }
+  return taken;
+}
+
+std::vector<std::string> ProcessorBench::claimBodies(size_t most) {
+  std::vector<std::string> bodies;
+  for (const Taken& request : claim(most)) bodies.push_back(request.body);
+  return bodies;
+}
+
+Taken ProcessorBench::claimOne() {
+  const std::vector<Taken> taken = claim();
+  EXPECT_EQ(taken.size(), 1u);
+  return taken.empty() ? Taken() : taken[0];
+}
+
+void ProcessorBench::submit(std::vector<Command> commands) {
+  uint32_t settled = 0;
+  for (const Command& command : commands) settled += command.settles;
+  auto* batch = new CommandBatch();
+  batch->commands = std::move(commands);
+  processor->submit(batch);
+  requests.settle(settled);
+}
+
+Command ProcessorBench::replyCommand(const Taken& request, std::string_view bytes,
+                                     uint32_t settles) {
+  Command command;
+  command.channel = request.channel;
+  command.sequence = request.sequence;
+  command.settles = settles;
+  if (!bytes.empty()) command.block = blockOf(reply_memory, bytes);
+  command.length = static_cast<uint32_t>(bytes.size());
+  return command;
+}
+
+Command ProcessorBench::close(const ChannelId& channel, CloseReason reason) {
+  Command command;
+  command.kind = Command::Kind::kClose;
+  command.channel = channel;
+  command.reason = reason;
+  return command;
+}
+
+void ProcessorBench::reply(const Taken& request, std::string_view bytes, uint32_t settles) {
+  submit({replyCommand(request, bytes, settles)});
+}
+
+void ProcessorBench::echo(const std::vector<Taken>& taken) {
+  std::vector<Command> commands;
+  for (const Taken& request : taken) commands.push_back(replyCommand(request, framed(request.body)));
+  submit(std::move(commands));
+}
+
+std::vector<Event> ProcessorBench::takeEvents() {
+  std::vector<Event> taken = std::exchange(events_, {});
+  for (Event& event : consumer.takeEvents()) {
+    if (event.kind == Event::Kind::kOpened) {
+      last_opened_ = event.channel;
+    } else {
+      taken.push_back(std::move(event));
+    }
+  }
+  return taken;
+}
+
+Event ProcessorBench::takeEvent(Event::Kind kind) {
+  const std::vector<Event> taken = takeEvents();
+  EXPECT_EQ(taken.size(), 1u);
+  if (taken.empty()) return {};
+  EXPECT_EQ(taken[0].kind, kind);
+  return taken[0];
+}
+
+void ProcessorBench::expectClosed(FakeConnection& connection, CloseReason reason,
+                                  uint32_t unanswered) {
+  EXPECT_FALSE(connection.isOpen());
+  const Event event = takeEvent(Event::Kind::kClosed);
+  EXPECT_EQ(event.reason, reason);
+  EXPECT_EQ(event.count, unanswered);
+}
+
+}  // namespace odradek::test

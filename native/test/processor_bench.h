@@ -1,0 +1,100 @@
+// One processor over the fake kernel, stepped by the test, which also plays the request handlers.
+// At its end everything must be back: descriptors, memory, permits, counts.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../core/processor.h"
+#include "../core/request_channel.h"
+#include "fake_consumer.h"
+#include "fake_kernel.h"
+#include "fake_memory.h"
+
+namespace odradek::test {
+
+// A request that a handler has claimed, copied out of the core's memory.
+struct Taken {
+  ChannelId channel;
+  uint32_t sequence = 0;
+  std::string frame;
+  std::string body;
+  bool is_last = false;
+  int64_t received_at_ns = 0;
+};
+
+// A 4-byte big-endian size and the payload: the default framing.
+std::string framed(std::string_view payload);
+std::string framedAll(const std::vector<std::string>& payloads);
+
+// One reference to a block with these bytes.
+Block* blockOf(Memory& memory, std::string_view bytes);
+
+// Permits of a request channel that nobody holds.
+uint32_t freePermits(RequestChannel& requests);
+
+struct BenchOptions {
+  Framing framing;
+  uint32_t queued_max_requests = 500;
+  uint32_t max_pending_requests = 65536;
+  bool waits_for_accept = false;
+};
+
+class ProcessorBench final : public RoomListener {
+ public:
+  explicit ProcessorBench(BenchOptions options = {});
+  ~ProcessorBench();
+
+  // A client's connection, configured by a run of the processor.
+  FakeConnection& connect();
+  // The same, as it waits in the processor's queue.
+  FakeConnection& offer(Processor::Offer expected = Processor::Offer::kTaken);
+
+  // Turns until the loop would sleep; how many. Fails the test if that takes more than `most`.
+  int run(int most = 1000);
+  bool turn() { return processor->turn(); }
+
+  // What a handler thread does.
+  std::vector<Taken> claim(size_t most = 512);
+  std::vector<std::string> claimBodies(size_t most = 512);
+  // Claims exactly one request.
+  Taken claimOne();
+  // Hands commands to the processor and settles what they settle.
+  void submit(std::vector<Command> commands);
+  Command replyCommand(const Taken& request, std::string_view bytes, uint32_t settles = 1);
+  static Command close(const ChannelId& channel, CloseReason reason);
+  void reply(const Taken& request, std::string_view bytes, uint32_t settles = 1);
+  // Answers every request by its own body, framed.
+  void echo(const std::vector<Taken>& requests);
+
+  // Events since the last call, without kOpened.
+  std::vector<Event> takeEvents();
+  // The one event that there is, of this kind.
+  Event takeEvent(Event::Kind kind);
+  ChannelId lastOpened() const { return last_opened_; }
+  // Connection closed, this way; also checks that the core has let go of the descriptor.
+  void expectClosed(FakeConnection& connection, CloseReason reason, uint32_t unanswered = 0);
+
+  void roomForConnections() override { room_calls++; }
+
+  FakeKernel kernel;
+  FakeMemory memory;
+  FakeMemory reply_memory;
+  FakeConsumer consumer;
+  FakePoller poller{kernel};
+  RequestChannel requests;
+  std::unique_ptr<Processor> processor;
+  std::vector<Framing> framings;
+  int room_calls = 0;
+
+ private:
+  const uint32_t queued_max_requests_;
+  ChannelId last_opened_;
+  std::vector<Event> events_;
+};
+
+}  // namespace odradek::test
