@@ -47,8 +47,10 @@ bool Receive::prepareOwn(SlabWriter& slab, Memory& memory, Target* target) {
     capacity = has_room ? block_->capacity : std::min<size_t>(needed_, grown);
     limit = std::min<size_t>(needed_, capacity);
   } else {
-    limit = held + kOpenEndedBytes;
-    capacity = std::max(limit, held * 2);
+    // Filled before it is doubled, so that a byte is copied about once however long the frame is.
+    const bool has_room = block_->capacity - held >= kMinReadBytes;
+    capacity = has_room ? block_->capacity : std::max(held * 2, held + kOpenEndedBytes);
+    limit = std::min(capacity, held + kOpenEndedBytes);
   }
   if (!ensureOwn(memory, capacity)) return false;
   target->own_bytes = limit - held;
@@ -157,28 +159,35 @@ Receive::Outcome Receive::cutHeld(const Framing& framing, Memory& memory, FrameS
       broken_ = cut;
       return Outcome::kBroken;
     }
-    if (!sink.admit()) return Outcome::kHalted;
-    if (!completeOwn(memory, sink, cut)) return Outcome::kRefused;
+    const Outcome outcome = completeOwn(memory, sink, cut);
+    if (outcome != Outcome::kMore) return outcome;
   }
   drop();
   return Outcome::kMore;
 }
 
-bool Receive::completeOwn(Memory& memory, FrameSink& sink, const Cut& cut) {
-  const size_t offset = begin_;
+Receive::Outcome Receive::completeOwn(Memory& memory, FrameSink& sink, const Cut& cut) {
+  Block* exact = nullptr;
   if (cut.frame_bytes >= kLargeFrameBytes && block_->capacity - cut.frame_bytes > kSlabBytes) {
-    // JavaScript may keep this frame for ever: it must not pin the rest of the block.
-    Block* exact = Block::make(memory, cut.frame_bytes);
-    if (exact == nullptr) return false;
-    std::memcpy(exact->data(), block_->data() + offset, cut.frame_bytes);
+    // JavaScript may keep this frame for ever: it must not pin the rest of the block. Made before
+    // the frame is admitted, since what was admitted has to be completed.
+    exact = Block::make(memory, cut.frame_bytes);
+    if (exact == nullptr) return Outcome::kRefused;
+  }
+  if (!sink.admit()) {
+    if (exact != nullptr) exact->release();
+    return Outcome::kHalted;
+  }
+  if (exact != nullptr) {
+    std::memcpy(exact->data(), block_->data() + begin_, cut.frame_bytes);
     sink.complete(exact, 0, cut);
   } else {
     block_->retain();
-    sink.complete(block_, offset, cut);
+    sink.complete(block_, begin_, cut);
   }
   begin_ += cut.frame_bytes;
   frameDone(cut);
-  return true;
+  return Outcome::kMore;
 }
 
 void Receive::frameDone(const Cut& cut) {

@@ -19,7 +19,7 @@ namespace odradek {
 // Where complete frames go.
 class FrameSink {
  public:
-  // Whether one more frame may be completed now.
+  // Whether one more frame may be completed now. Whoever is told so completes it.
   virtual bool admit() = 0;
   // A frame at `offset` of `block`; the sink takes over one reference.
   virtual void complete(Block* block, size_t offset, const Cut& cut) = 0;
@@ -84,7 +84,7 @@ class Receive {
   bool relocate(Memory& memory, size_t capacity);
   bool hold(Memory& memory, const std::byte* bytes, size_t size);
   bool append(Memory& memory, const std::byte* bytes, size_t size);
-  bool completeOwn(Memory& memory, FrameSink& sink, const Cut& cut);
+  Outcome completeOwn(Memory& memory, FrameSink& sink, const Cut& cut);
   void frameDone(const Cut& cut);
 
   // Held bytes: block_[begin_, end_).
