@@ -44,11 +44,9 @@ Cut cutLengthPrefixed(const Framing& framing, const std::byte* data, size_t size
   if (size < header_bytes) return more();
   const int64_t length = readLength(framing, data + framing.offset);
   if (length < 0) return broken(CloseReason::kFrameLengthInvalid, length);
-  // Compared before the adjustment is added, so that the sum can't overflow.
-  if (length > int64_t{framing.max_frame_bytes} + 2'000'000) {
-    return broken(CloseReason::kFrameTooLarge, length);
-  }
-  const int64_t rest = length + framing.adjustment;
+  // The sum may not fit; beyond this it is too large whatever is added.
+  constexpr int64_t kLargestLength = INT64_MAX - INT32_MAX;
+  const int64_t rest = std::min(length, kLargestLength) + framing.adjustment;
   if (rest < 0) return broken(CloseReason::kFrameLengthInvalid, length);
   if (rest > int64_t{framing.max_frame_bytes}) return broken(CloseReason::kFrameTooLarge, rest);
   const uint64_t frame_bytes = header_bytes + static_cast<uint64_t>(rest);
