@@ -65,12 +65,7 @@ describe.each(transports)('bounds (%s)', (transport) => {
   it('lets timers and other connections have their turns under a flood', async () => {
     const testServer = await startServer(transport, { framing: raw(), handler: () => noReply });
     const flood = await testServer.connect();
-    const bytes = Buffer.alloc(1_048_576);
-    let flooding = true;
-    const pour = (): void => {
-      if (flooding) flood.socket.write(bytes, pour);
-    };
-    for (let i = 0; i < 4; i++) pour();
+    const stops = Array.from({ length: 4 }, () => flood.pour(Buffer.alloc(1_048_576)));
     const other = await testServer.connect();
     const { server } = testServer;
     for (let i = 0; i < 20; i++) {
@@ -79,7 +74,7 @@ describe.each(transports)('bounds (%s)', (transport) => {
       await new Promise((resolve) => setTimeout(resolve, 1));
       await until(() => server.metrics().requestsTotal > before, 'progress');
     }
-    flooding = false;
+    for (const stop of stops) stop();
     other.end();
     expect(await other.readToEnd()).toHaveLength(0);
     expect(await testServer.closed.next()).toMatchObject({ code: 'PEER_CLOSED' });

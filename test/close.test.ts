@@ -142,8 +142,9 @@ describe.each(transports)('close (%s)', (transport) => {
         },
       });
       const client = await testServer.connect();
-      client.send(frames(['hello', 'shut down']));
+      client.send(frame('hello'));
       expect(await client.readText()).toBe('hello');
+      client.send(frame('shut down'));
       await client.seeEnd();
       const summary = await within(testServer.server.close(), 'the end', 2000);
       expect(summary.cut).toBe(1);
@@ -250,6 +251,19 @@ describe.each(transports)('close (%s)', (transport) => {
       await expect(Client.connect(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
     });
 
+    it('cuts off handlers of clients that are gone, whose reason stays', async () => {
+      const { testServer, server, requests } = await withheld();
+      const client = await testServer.connect();
+      client.send(frame('hello'));
+      const { signal } = await requests.next();
+      client.reset();
+      await until(() => signal.aborted, 'the abort');
+      expect(await server.close({ timeoutMs: 20 })).toEqual({ completed: 0, cut: 1 });
+      expect(testServer.closed.all).toMatchObject([
+        { code: 'PEER_RESET', errno: 'ECONNRESET', unanswered: 1 },
+      ]);
+    });
+
     it('ends clients that keep their side open', async () => {
       const testServer = await startServer(transport);
       const [client] = await testServer.connectBoth({ staysOpen: true });
@@ -266,15 +280,10 @@ describe.each(transports)('close (%s)', (transport) => {
         },
       });
       const client = await testServer.connect();
-      let pouring = true;
-      const batch = frames(numbered(100));
-      const pour = (): void => {
-        if (pouring) client.socket.write(batch, pour);
-      };
-      pour();
+      const stop = client.pour(frames(numbered(100)));
       await client.read(4000);
       const summary = await within(testServer.server.close({ timeoutMs: 8000 }), 'the end', 5000);
-      pouring = false;
+      stop();
       expect(summary.cut).toBe(0);
       expect(testServer.closed.all).toMatchObject([{ code: 'SERVER_CLOSED', unanswered: 0 }]);
     });
@@ -361,14 +370,11 @@ describe.each(transports)('close (%s)', (transport) => {
         handler: ({ body }) => replyAndClose(body),
       });
       const client = await testServer.connect({ staysOpen: true });
-      const more = Buffer.alloc(65_536);
-      const pour = (error?: Error | null): void => {
-        if (!error) client.socket.write(more, pour);
-      };
       client.send(frame('bye'));
       expectBytes(await client.read(7), frame('bye'));
-      pour();
+      const stop = client.pour(Buffer.alloc(65_536));
       expect(await testServer.closed.next()).toMatchObject({ code: 'CLOSED_BY_HANDLER' });
+      stop();
       expect(testServer.server.metrics().connections).toBe(0);
     });
 

@@ -10,6 +10,9 @@ namespace odradek::crossing {
 inline constexpr uint32_t kEntriesPerTable = 512;
 inline constexpr uint32_t kFieldsPerEntry = 8;
 
+// Large frames that one claim writes at most, so that the event loop gets its turn between them.
+inline constexpr uint32_t kLargesPerClaim = 16;
+
 // A claimed request. Body offsets count from the start of its frame.
 enum RequestField : uint32_t {
   kRequestProcessor,  // and kLastFlag: the connection's last one for now

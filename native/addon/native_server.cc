@@ -209,10 +209,11 @@ napi_value NativeServer::claim(const napi_value* arguments) {
   return js::number(env_, count);
 }
 
-// False: the slab has no room left.
+// False: the slab, or this claim's share of large frames, is used up.
 bool NativeServer::writeRequest(const Request& request, uint32_t index, napi_value larges) {
   uint32_t* entry = request_table_ + size_t{index} * crossing::kFieldsPerEntry;
   if (request.frame_bytes >= kLargeFrameBytes) {
+    if (larges_ == crossing::kLargesPerClaim) return false;
     js::set(env_, larges, larges_, largeFrame(request));
     entry[crossing::kRequestOffset] = crossing::kLargeFlag | larges_;
     larges_++;

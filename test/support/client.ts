@@ -81,6 +81,22 @@ export class Client {
     }
   }
 
+  /**
+   * Sends the same bytes again and again, with a turn of the event loop after each time, until the
+   * returned function is called or the connection fails.
+   */
+  pour(bytes: Uint8Array): () => void {
+    let isPouring = true;
+    const pour = (): void => {
+      if (!isPouring || this.socket.destroyed) return;
+      this.socket.write(bytes, () => setImmediate(pour));
+    };
+    pour();
+    return () => {
+      isPouring = false;
+    };
+  }
+
   /** Half-closes: the server sees FIN, and may still answer. */
   end(): void {
     this.socket.end();

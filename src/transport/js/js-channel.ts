@@ -209,11 +209,12 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
     this.flush();
   }
 
-  /** Ends the connection at this moment. */
+  /** Ends the connection at this moment, with `code` unless another reason has begun to end it. */
   destroy(code: CloseCode): void {
     if (this.#phase === 'closed') return;
-    this.#ending = { code };
-    this.#writer.refuse(code);
+    const isEnding = this.#cut || this.#phase === 'lingering' || this.#phase === 'gone';
+    if (this.#ending === null || !isEnding) this.#ending = { code };
+    this.#writer.refuse(this.#ending.code);
     this.#socket.destroy();
     this.#report();
   }

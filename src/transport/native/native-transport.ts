@@ -40,6 +40,9 @@ const field = requestFields;
  */
 const requestsPerTurn = 1024;
 
+/** What a large frame counts for in that: sixteen of them make a quarter of a turn. */
+const requestsPerLarge = 16;
+
 /** Servers whose threads have to end before the process may: leaving the main thread runs no hook. */
 const running = new Set<NativeTransport<never>>();
 
@@ -151,6 +154,7 @@ export class NativeTransport<State> implements Transport<State> {
     }
   }
 
+  /** What the last claim brought, in requests of a turn. */
   #lastBatch = 0;
 
   /** Handles one claim; true if more is there to be claimed. */
@@ -164,7 +168,7 @@ export class NativeTransport<State> implements Transport<State> {
     const count = native.claim(slab, this.#slabUsed, larges);
     const { status } = this.#tables;
     this.#slabUsed = status[statusFields.slabUsed] as number;
-    this.#lastBatch = count;
+    this.#lastBatch = count + larges.length * requestsPerLarge;
     const more = status[statusFields.more] === 1;
     // A connection's opening was posted before its first request, so it is among these.
     if (status[statusFields.events] === 1) this.#takeEvents(native);
