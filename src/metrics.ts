@@ -7,7 +7,7 @@ export interface Metrics extends TransportMetrics {
 }
 
 export interface TransportMetrics {
-  /** Connections open now. */
+  /** Connections whose opening was reported and whose end was not. */
   readonly connections: number;
   readonly connectionsAcceptedTotal: number;
   readonly connectionsClosedTotal: number;

@@ -265,5 +265,9 @@ test('the end answers everybody who waits', async () => {
   group.end();
   expect((await syncing).error).toBe('COORDINATOR_NOT_AVAILABLE');
   expect((await join()).error).toBe('COORDINATOR_NOT_AVAILABLE');
-  expect(group.heartbeat(leader.memberId, 2)).toBe('UNKNOWN_MEMBER_ID');
+  expect(group.heartbeat(leader.memberId, 2)).toBe('COORDINATOR_NOT_AVAILABLE');
+  expect((await sync(leader)).error).toBe('COORDINATOR_NOT_AVAILABLE');
+  expect(group.leave(leader.memberId, null)).toBe('COORDINATOR_NOT_AVAILABLE');
+  // What a member has done until now is not to be done again.
+  expect(group.mayCommit(leader.memberId, 2)).toBe('NONE');
 });

@@ -72,6 +72,7 @@ export class Coordinator {
   }
 
   async delete(id: string): Promise<ErrorName> {
+    if (this.#closed) return 'COORDINATOR_NOT_AVAILABLE';
     const group = this.#groups.get(id);
     if (group !== undefined && !group.isAbandoned) return 'NON_EMPTY_GROUP';
     if (group === undefined && this.offsets.ofGroup(id).length === 0) return 'GROUP_ID_NOT_FOUND';
@@ -81,11 +82,10 @@ export class Coordinator {
     return 'NONE';
   }
 
-  /** Answers every request that waits in a group. */
+  /** Answers every request that waits in a group; the groups begin no more rounds. */
   end(): void {
     this.#closed = true;
     for (const group of this.#groups.values()) group.end();
-    this.#groups.clear();
   }
 
   /** Groups that nobody is in any more would otherwise gather for ever. */

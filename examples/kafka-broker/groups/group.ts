@@ -84,6 +84,7 @@ export class Group {
 
   /** Resolves when the leader has given out the assignments. */
   sync(request: SyncRequest, signal: AbortSignal): Promise<SyncResult> | SyncResult {
+    if (this.#state === 'Dead') return refusedSync('COORDINATOR_NOT_AVAILABLE');
     const member = this.#members.get(request.memberId);
     if (member === undefined) return refusedSync('UNKNOWN_MEMBER_ID');
     if (request.generation !== this.generation) return refusedSync('ILLEGAL_GENERATION');
@@ -108,6 +109,7 @@ export class Group {
   }
 
   heartbeat(memberId: string, generation: number): ErrorName {
+    if (this.#state === 'Dead') return 'COORDINATOR_NOT_AVAILABLE';
     const member = this.#members.get(memberId);
     if (member === undefined) return 'UNKNOWN_MEMBER_ID';
     if (generation !== this.generation) return 'ILLEGAL_GENERATION';
@@ -116,6 +118,7 @@ export class Group {
   }
 
   leave(memberId: string, instanceId: string | null): ErrorName {
+    if (this.#state === 'Dead') return 'COORDINATOR_NOT_AVAILABLE';
     if (this.#takeBackId(memberId)) {
       this.#completeIfAllJoined();
       return 'NONE';
@@ -135,17 +138,16 @@ export class Group {
     if (member === undefined) return 'UNKNOWN_MEMBER_ID';
     if (generation !== this.generation) return 'ILLEGAL_GENERATION';
     if (this.#state === 'CompletingRebalance') return 'REBALANCE_IN_PROGRESS';
-    member.touch();
+    if (this.#state !== 'Dead') member.touch();
     return 'NONE';
   }
 
-  /** Answers everybody who waits, and ends. */
+  /** Answers everybody who waits, and ends. Members may still commit what they have done. */
   end(): void {
     this.#become('Dead');
     this.#stopRebalanceTimer();
     for (const member of this.#members.values()) release(member, 'COORDINATOR_NOT_AVAILABLE');
     for (const id of [...this.#promisedIds.keys()]) this.#takeBackId(id);
-    this.#members.clear();
   }
 
   /** The first member decides on the kind of protocol; the next must share one with all others. */

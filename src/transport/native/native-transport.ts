@@ -60,6 +60,8 @@ export class NativeTransport<State> implements Transport<State> {
   readonly #framings = new WeakMap<Framing, number>();
   /** By processor and slot. */
   readonly #connections: (NativeConnection<State> | undefined)[][] = [];
+  /** Connections whose opening was reported and whose end was not. */
+  #open = 0;
   #native: NativeServer | null = null;
   #commands: CommandTable | null = null;
   #slab: Buffer = makeSlab();
@@ -307,6 +309,7 @@ export class NativeTransport<State> implements Transport<State> {
       this.#connections[processor] = slots;
     }
     slots[slot] = connection;
+    this.#open++;
     this.#events.connectionOpened(connection);
   }
 
@@ -320,6 +323,7 @@ export class NativeTransport<State> implements Transport<State> {
   #closed(connection: NativeConnection<State>, event: NativeEvent): void {
     const slots = this.#connections[connection.processor];
     if (slots !== undefined) slots[connection.slot] = undefined;
+    this.#open--;
     // The loop was lost or stopped: no reply will settle these.
     if (connection.claimed > 0) this.#commands?.forget(connection.claimed);
     const code = closeCodeOf(event.reason);
@@ -503,10 +507,10 @@ export class NativeTransport<State> implements Transport<State> {
   metrics(): TransportMetrics {
     const counters = this.#native?.counters();
     const processors = counters?.processors ?? [];
-    const sum = (name: 'connections' | 'closed' | 'requests' | 'responses' | 'waitingForRoom') =>
+    const sum = (name: 'closed' | 'requests' | 'responses' | 'waitingForRoom') =>
       processors.reduce((total, processor) => total + processor[name], 0);
     return {
-      connections: sum('connections'),
+      connections: this.#open,
       connectionsAcceptedTotal: counters?.accepted ?? 0,
       connectionsClosedTotal: sum('closed'),
       acceptErrorsTotal: counters?.acceptErrors ?? 0,
