@@ -111,6 +111,14 @@ void Acceptor::acceptFailed(int error) {
     case ECONNABORTED:
     case EPROTO:
     case EPERM:
+    // Linux hands over network errors that are pending on the new socket: accept(2).
+    case ENETDOWN:
+    case ENETUNREACH:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ETIMEDOUT:
       // That one client is gone or refused by the system; the next may do.
       counters_.errors.add(1);
       return;
