@@ -1,0 +1,390 @@
+#include "../core/acceptor.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <memory>
+#include <vector>
+
+#include "../core/bounds.h"
+#include "fake_consumer.h"
+#include "fake_kernel.h"
+#include "fake_memory.h"
+
+namespace odradek {
+namespace {
+
+using test::FakeConnection;
+using test::FakeConsumer;
+using test::FakeKernel;
+using test::FakeListener;
+using test::FakeMemory;
+using test::FakePoller;
+
+// An acceptor with processors that the test steps, so that it decides when their queues empty.
+class AcceptorTest : public testing::Test {
+ protected:
+  struct Loop {
+    explicit Loop(FakeKernel& kernel) : poller(kernel) {}
+    FakePoller poller;
+    std::unique_ptr<Processor> processor;
+  };
+
+  AcceptorTest() : listener(kernel.openListener()), poller(kernel) {}
+
+  ~AcceptorTest() override {
+    acceptor.reset();
+    for (auto& loop : loops) {
+      loop->processor->stop(CloseReason::kDeadline);
+      EXPECT_FALSE(loop->processor->turn());
+    }
+    loops.clear();
+    EXPECT_EQ(kernel.descriptors(), 0u);
+    EXPECT_EQ(kernel.misuses(), std::vector<std::string>());
+  }
+
+  void open(uint32_t processors) {
+    std::vector<Processor*> pointers;
+    for (uint32_t id = 0; id < processors; id++) {
+      loops.push_back(std::make_unique<Loop>(kernel));
+      Loop& loop = *loops.back();
+      loop.processor = std::make_unique<Processor>(
+          id, Processor::Seams{loop.poller, kernel, kernel.clock, memory},
+          std::vector<ChannelConfig>{{&framing, false}}, requests, consumer);
+      ASSERT_EQ(loop.processor->open(), 0);
+      pointers.push_back(loop.processor.get());
+    }
+    acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
+                                          pointers, consumer);
+    ASSERT_EQ(acceptor->open(listener.fd()), 0);
+  }
+
+  // Turns until the acceptor would sleep.
+  int run(int most = 100) {
+    int turns = 0;
+    do {
+      turns++;
+      if (!acceptor->turn()) return turns;
+    } while (!poller.slept && turns < most);
+    EXPECT_TRUE(poller.slept) << "the loop spins";
+    return turns;
+  }
+
+  // Configures what a processor was given; how many connections it has then.
+  uint64_t runProcessor(size_t index) {
+    Loop& loop = *loops[index];
+    do {
+      loop.processor->turn();
+    } while (!loop.poller.slept);
+    return loop.processor->counters().connections.value();
+  }
+
+  std::vector<FakeConnection*> connect(int count) {
+    std::vector<FakeConnection*> clients;
+    for (int i = 0; i < count; i++) clients.push_back(&kernel.connect(listener));
+    return clients;
+  }
+
+  std::vector<Event> errors() {
+    std::vector<Event> found;
+    for (Event& event : consumer.takeEvents()) {
+      if (event.kind == Event::Kind::kAcceptError) found.push_back(std::move(event));
+    }
+    return found;
+  }
+
+  FakeKernel kernel;
+  FakeMemory memory;
+  FakeConsumer consumer;
+  RequestChannel requests{500, 1000, consumer};
+  Framing framing;
+  FakeListener& listener;
+  std::vector<std::unique_ptr<Loop>> loops;
+  FakePoller poller;
+  std::unique_ptr<Acceptor> acceptor;
+};
+
+TEST_F(AcceptorTest, ConnectionsGoRoundRobin) {
+  open(3);
+  connect(7);
+  run();
+  EXPECT_EQ(acceptor->counters().accepted.value(), 7u);
+  EXPECT_EQ(runProcessor(0), 3u);
+  EXPECT_EQ(runProcessor(1), 2u);
+  EXPECT_EQ(runProcessor(2), 2u);
+  connect(1);
+  run();
+  EXPECT_EQ(runProcessor(1), 3u);
+}
+
+TEST_F(AcceptorTest, TheConnectionKnowsItsEnds) {
+  open(1);
+  connect(1);
+  run();
+  runProcessor(0);
+  const std::vector<Event> events = consumer.takeEvents();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].kind, Event::Kind::kOpened);
+  EXPECT_EQ(events[0].local.port, 9092);
+  EXPECT_EQ(events[0].remote.host, "127.0.0.1");
+  EXPECT_GE(events[0].remote.port, 10'000);
+}
+
+TEST_F(AcceptorTest, WhatWaitedBeforeItOpenedIsAccepted) {
+  connect(2);
+  open(1);
+  run();
+  EXPECT_EQ(runProcessor(0), 2u);
+}
+
+TEST_F(AcceptorTest, OneTurnAcceptsABoundedNumber) {
+  open(4);
+  connect(kAcceptsPerTurn + 6);
+  ASSERT_TRUE(acceptor->turn());
+  EXPECT_EQ(acceptor->counters().accepted.value(), static_cast<uint64_t>(kAcceptsPerTurn));
+  ASSERT_TRUE(acceptor->turn());
+  EXPECT_EQ(poller.last_timeout_ns, 0) << "more may be waiting, which no event will say";
+  EXPECT_EQ(acceptor->counters().accepted.value(), kAcceptsPerTurn + 6u);
+  run();
+  EXPECT_EQ(listener.waiting(), 0u);
+}
+
+TEST_F(AcceptorTest, AnIdleAcceptorSleepsWithoutEnd) {
+  open(1);
+  run();
+  EXPECT_EQ(poller.last_timeout_ns, -1);
+  const uint64_t accepts = listener.accepts;
+  run();
+  EXPECT_EQ(listener.accepts, accepts) << "nothing came, so nothing is tried";
+}
+
+TEST_F(AcceptorTest, ClientsThatGaveUpAreSkipped) {
+  open(1);
+  run();
+  listener.failAccepts({ECONNABORTED, EINTR, EPROTO, EPERM});
+  connect(1);
+  run();
+  EXPECT_EQ(runProcessor(0), 1u);
+  EXPECT_EQ(acceptor->counters().errors.value(), 3u);
+  EXPECT_EQ(errors().size(), 0u);
+}
+
+// accept(2): Linux passes network errors that are pending on the new socket.
+TEST_F(AcceptorTest, NetworkErrorsOfOneClientAreSkipped) {
+  open(1);
+  run();
+  listener.failAccepts({ENETDOWN, ENOPROTOOPT, EHOSTDOWN, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH,
+                        ETIMEDOUT});
+  connect(1);
+  run();
+  EXPECT_EQ(runProcessor(0), 1u) << "nobody waits for them";
+  EXPECT_EQ(errors().size(), 0u);
+}
+
+TEST_F(AcceptorTest, WithoutDescriptorsOneClientIsRefusedAndTheOthersWait) {
+  open(1);
+  run();
+  kernel.limitDescriptors(kernel.descriptors());
+  const auto clients = connect(3);
+  run();
+  std::vector<Event> events = errors();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].error, EMFILE);
+  EXPECT_EQ(acceptor->counters().errors.value(), 1u);
+  EXPECT_TRUE(clients[0]->sawEnd()) << "told at once, by the spare descriptor";
+  EXPECT_EQ(listener.waiting(), 2u);
+
+  // No spinning until the back-off is over, whatever events come.
+  EXPECT_EQ(poller.last_timeout_ns, kAcceptBackoffNs);
+  const uint64_t accepts = listener.accepts;
+  kernel.clock.advance(kAcceptBackoffNs / 2);
+  connect(1);
+  EXPECT_LE(run(), 2);
+  EXPECT_EQ(poller.last_timeout_ns, kAcceptBackoffNs / 2);
+  EXPECT_EQ(listener.accepts, accepts);
+
+  kernel.limitDescriptors(SIZE_MAX);
+  kernel.clock.advance(kAcceptBackoffNs / 2);
+  run();
+  EXPECT_EQ(listener.waiting(), 0u);
+  EXPECT_EQ(runProcessor(0), 3u);
+  EXPECT_EQ(poller.last_timeout_ns, -1);
+}
+
+TEST_F(AcceptorTest, TheSpareDescriptorComesBackWhenItCan) {
+  open(1);
+  run();
+  const size_t before = kernel.descriptors();
+  kernel.limitDescriptors(before);
+  connect(1);
+  run();
+  // While it was refusing the client, somebody else took the last descriptor.
+  EXPECT_EQ(kernel.descriptors(), before);
+  kernel.limitDescriptors(1);
+  connect(1);
+  kernel.clock.advance(kAcceptBackoffNs);
+  run();
+  EXPECT_EQ(kernel.descriptors(), before - 1) << "the spare is gone";
+  kernel.limitDescriptors(SIZE_MAX);
+  kernel.clock.advance(kAcceptBackoffNs);
+  run();
+  EXPECT_EQ(kernel.descriptors(), before + 1) << "the spare and one connection";
+  EXPECT_EQ(errors().size(), 2u);
+}
+
+TEST_F(AcceptorTest, OtherErrorsBackOffToo) {
+  open(1);
+  run();
+  listener.failAccepts({ENOMEM});
+  connect(1);
+  run();
+  ASSERT_EQ(errors().size(), 1u);
+  EXPECT_EQ(listener.waiting(), 1u);
+  EXPECT_EQ(poller.last_timeout_ns, kAcceptBackoffNs);
+  kernel.clock.advance(kAcceptBackoffNs);
+  run();
+  EXPECT_EQ(runProcessor(0), 1u);
+}
+
+TEST_F(AcceptorTest, FullQueuesHoldOneSocketAndTheAcceptor) {
+  open(2);
+  const int both = 2 * static_cast<int>(kNewConnectionQueue);
+  connect(both + 5);
+  run();
+  EXPECT_EQ(acceptor->counters().accepted.value(), static_cast<uint64_t>(both));
+  EXPECT_EQ(listener.waiting(), 4u) << "one is in hand";
+  EXPECT_EQ(poller.last_timeout_ns, -1) << "it waits for room, without end";
+  EXPECT_LE(run(), 2);
+  EXPECT_EQ(listener.waiting(), 4u);
+
+  // One processor takes its connections; that is all it needs.
+  EXPECT_EQ(runProcessor(1), kNewConnectionQueue);
+  run();
+  EXPECT_EQ(listener.waiting(), 0u);
+  EXPECT_EQ(runProcessor(0), kNewConnectionQueue);
+  EXPECT_EQ(runProcessor(1), kNewConnectionQueue + 5u);
+}
+
+TEST_F(AcceptorTest, RoomWakesASleepingAcceptor) {
+  open(1);
+  connect(static_cast<int>(kNewConnectionQueue) + 1);
+  run();
+  // Between its look at the queues and its sleep.
+  poller.on_sleep = [&] {
+    poller.on_sleep = nullptr;
+    runProcessor(0);
+    EXPECT_EQ(poller.wakes, 1u);
+  };
+  ASSERT_TRUE(acceptor->turn());
+  run();
+  EXPECT_EQ(runProcessor(0), kNewConnectionQueue + 1u);
+}
+
+TEST_F(AcceptorTest, ASocketGoesToTheProcessorsThatAreLeft) {
+  open(2);
+  loops[0]->poller.lose(EBADF);
+  EXPECT_FALSE(loops[0]->processor->turn());
+  connect(3);
+  run();
+  EXPECT_EQ(runProcessor(1), 3u);
+}
+
+TEST_F(AcceptorTest, WithoutProcessorsClientsAreClosed) {
+  open(2);
+  for (auto& loop : loops) {
+    loop->poller.lose(EBADF);
+    EXPECT_FALSE(loop->processor->turn());
+  }
+  const auto clients = connect(2);
+  run();
+  for (const FakeConnection* client : clients) EXPECT_TRUE(client->sawEnd());
+}
+
+TEST_F(AcceptorTest, AProcessorThatEndsFreesAWaitingAcceptor) {
+  open(1);
+  const auto clients = connect(static_cast<int>(kNewConnectionQueue) + 2);
+  run();
+  EXPECT_EQ(listener.waiting(), 1u);
+  loops[0]->poller.lose(EBADF);
+  EXPECT_FALSE(loops[0]->processor->turn());
+  run();
+  EXPECT_EQ(listener.waiting(), 0u);
+  for (const FakeConnection* client : clients) EXPECT_TRUE(client->sawEnd());
+}
+
+TEST_F(AcceptorTest, StopsWithASocketInHand) {
+  open(1);
+  const auto clients = connect(static_cast<int>(kNewConnectionQueue) + 1);
+  run();
+  acceptor->stop();
+  EXPECT_FALSE(acceptor->turn());
+  EXPECT_FALSE(acceptor->turn());
+  EXPECT_FALSE(listener.isOpen());
+  EXPECT_TRUE(clients.back()->sawEnd());
+  EXPECT_EQ(runProcessor(0), kNewConnectionQueue) << "those handed over are served";
+}
+
+TEST_F(AcceptorTest, StopWakesItOutOfItsSleep) {
+  open(1);
+  run();
+  poller.on_sleep = [&] {
+    acceptor->stop();
+    EXPECT_EQ(poller.wakes, 1u);
+  };
+  EXPECT_FALSE(acceptor->turn());
+  poller.on_sleep = nullptr;
+  EXPECT_FALSE(listener.isOpen());
+}
+
+TEST_F(AcceptorTest, StopEndsABackOff) {
+  open(1);
+  run();
+  listener.failAccepts({ENFILE});
+  run();
+  acceptor->stop();
+  EXPECT_FALSE(acceptor->turn());
+}
+
+TEST_F(AcceptorTest, ALostPollerIsFatalAndSaidOnce) {
+  open(1);
+  run();
+  poller.lose(EBADF);
+  EXPECT_FALSE(acceptor->turn());
+  EXPECT_FALSE(acceptor->turn());
+  const std::vector<Event> events = consumer.takeEvents();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].kind, Event::Kind::kFatal);
+  EXPECT_EQ(events[0].error, EBADF);
+  EXPECT_FALSE(listener.isOpen());
+}
+
+TEST_F(AcceptorTest, APollerThatCantBeOpenedLeavesNothingOpen) {
+  poller.failOpen(EMFILE);
+  acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
+                                        std::vector<Processor*>(), consumer);
+  EXPECT_EQ(acceptor->open(listener.fd()), EMFILE);
+  acceptor.reset();
+  EXPECT_EQ(kernel.descriptors(), 0u);
+}
+
+TEST_F(AcceptorTest, AListenerThatCantBeWatchedIsAnError) {
+  poller.failAdds({ENOSPC});
+  acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
+                                        std::vector<Processor*>(), consumer);
+  EXPECT_EQ(acceptor->open(listener.fd()), ENOSPC);
+}
+
+TEST_F(AcceptorTest, WithoutASpareItStillSurvives) {
+  kernel.limitDescriptors(kernel.descriptors());
+  open(1);
+  connect(1);
+  run();
+  EXPECT_EQ(listener.waiting(), 1u) << "no spare to refuse it with";
+  kernel.limitDescriptors(SIZE_MAX);
+  kernel.clock.advance(kAcceptBackoffNs);
+  run();
+  EXPECT_EQ(runProcessor(0), 1u);
+}
+
+}  // namespace
+}  // namespace odradek
