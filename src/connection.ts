@@ -114,7 +114,8 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   closeWith(code: CloseCode, detail?: string): void {
     if (this.closing || this.ended) return;
     this.closing = true;
-    this.dropBacklog();
+    // Requests are settled in their order: what waits behind one in work is dropped after it.
+    if (this.inFlight === 0) this.dropBacklog();
     this.#transport.close(this, code, detail);
     this.abort(new Error(`the connection was closed: ${code}`));
   }

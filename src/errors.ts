@@ -44,6 +44,15 @@ export class OdradekError extends Error {
 
 /** `value` as an error message shows it: short, and never throwing. */
 export function describe(value: unknown): string {
+  try {
+    return describeUnsafe(value);
+  } catch {
+    // A getter or a proxy trap of the program's threw.
+    return `a ${typeof value}`;
+  }
+}
+
+function describeUnsafe(value: unknown): string {
   if (typeof value === 'string') {
     return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}...` : value);
   }

@@ -2,7 +2,7 @@ import type { CloseCode } from './close-reason.js';
 import type { ServerConnection } from './connection.js';
 import { OdradekError } from './errors.js';
 import type { Settings } from './options.js';
-import { takeReplyApart } from './reply.js';
+import { type ReplyParts, takeReplyApart } from './reply.js';
 import type { ServerRequest } from './request.js';
 import type { Transport } from './transport.js';
 
@@ -39,8 +39,8 @@ export class InThreadHandlerPool<State> {
   /** Takes a request: starts it, or keeps it until the one before it is answered. */
   receive(request: ServerRequest<State>): void {
     const connection = request.connection;
-    if (connection.closing || connection.ended) this.#transport.discard(request);
-    else if (connection.inFlight > 0 || connection.connecting) connection.backlog.push(request);
+    if (connection.inFlight > 0 || connection.connecting) connection.backlog.push(request);
+    else if (connection.closing || connection.ended) this.#transport.discard(request);
     else this.#start(request);
   }
 
@@ -58,6 +58,7 @@ export class InThreadHandlerPool<State> {
     const connection = request.connection;
     connection.inFlight++;
     this.inFlight++;
+    this.#transport.started();
     let value: unknown;
     let isAwaited = false;
     this.current = request;
@@ -114,7 +115,7 @@ export class InThreadHandlerPool<State> {
 
   /** Starts what waits behind an answered request, until one of them takes its time. */
   #startNext(connection: ServerConnection<State>): void {
-    while (connection.inFlight === 0 && !connection.connecting) {
+    while (connection.inFlight === 0 && !connection.connecting && !connection.closing) {
       const next = connection.backlog.shift();
       if (next === undefined) return;
       this.#start(next);
@@ -127,24 +128,32 @@ export class InThreadHandlerPool<State> {
     this.#scheduleFlush();
   }
 
+  /** Requests that a handler still has count as answered by their connection's end. */
+  ended(connection: ServerConnection<State>): void {
+    for (let i = 0; i < connection.inFlight; i++) this.#transport.settled();
+    connection.dropBacklog();
+  }
+
   /** Sends what a hook or a call outside of any turn has given to the transport. */
   flushSoon(): void {
     this.#scheduleFlush();
   }
 
   #answer(request: ServerRequest<State>, value: unknown): void {
+    let parts: ReplyParts;
     try {
       if (value instanceof Uint8Array) {
         request.framer.check(value.byteLength);
-        this.#finish(request, value, null);
-        return;
+        parts = { bytes: value, close: false };
+      } else {
+        parts = takeReplyApart(value);
+        if (parts.bytes !== null) request.framer.check(byteLength(parts.bytes));
       }
-      const { bytes, close } = takeReplyApart(value);
-      if (bytes !== null) request.framer.check(byteLength(bytes));
-      this.#finish(request, bytes, close ? 'CLOSED_BY_HANDLER' : null);
     } catch (error) {
       this.#failed(request, error);
+      return;
     }
+    this.#finish(request, parts.bytes, parts.close ? 'CLOSED_BY_HANDLER' : null);
   }
 
   #failed(request: ServerRequest<State>, error: unknown): void {
@@ -179,17 +188,18 @@ export class InThreadHandlerPool<State> {
   }
 
   #finishFailed(request: ServerRequest<State>, value: unknown): void {
+    let parts: ReplyParts | null = null;
     if (value !== undefined) {
       try {
-        const { bytes, close } = takeReplyApart(value);
-        if (bytes !== null) request.framer.check(byteLength(bytes));
-        this.#finish(request, bytes, close ? 'CLOSED_BY_HANDLER' : null);
-        return;
+        parts = takeReplyApart(value);
+        if (parts.bytes !== null) request.framer.check(byteLength(parts.bytes));
       } catch (error) {
+        parts = null;
         this.#reportError(error, request);
       }
     }
-    this.#finish(request, null, 'HANDLER_ERROR');
+    if (parts === null) this.#finish(request, null, 'HANDLER_ERROR');
+    else this.#finish(request, parts.bytes, parts.close ? 'CLOSED_BY_HANDLER' : null);
   }
 
   #finish(
@@ -205,10 +215,11 @@ export class InThreadHandlerPool<State> {
       request.settleSent({ ok: false, reason: connection.endCode ?? 'IO_ERROR' });
       return;
     }
+    this.#transport.settled();
     if (connection.watched.size > 0) connection.watched.delete(request);
     if (closeCode !== null) connection.closing = true;
     this.#transport.reply(request, bytes, closeCode);
-    if (closeCode !== null) connection.dropBacklog();
+    if (connection.closing) connection.dropBacklog();
   }
 
   readonly #scheduleFlush = (): void => {

@@ -20,7 +20,7 @@ export interface TransportMetrics {
   readonly bytesWrittenTotal: number;
   /** Kafka's RequestQueueSize: received and not yet taken by the handler pool. */
   readonly requestQueueSize: number;
-  /** Taken by the handler pool and not yet answered; bounded by `maxPendingRequests`. */
+  /** In handlers' hands; bounded by `maxPendingRequests`. */
   readonly pendingRequests: number;
   /** Connections that wait for room in the request queue. */
   readonly connectionsWaitingForRoom: number;

@@ -74,8 +74,8 @@ export interface SocketServerOptions<State = unknown> {
    */
   queuedMaxRequests?: number;
   /**
-   * Requests taken by the handler pool and not yet answered, 1 to 10000000, default 65536. At
-   * the limit nothing more is taken from the queue.
+   * Requests in handlers' hands, 1 to 10000000, default 65536. At the limit nothing more is taken
+   * from the queue.
    */
   maxPendingRequests?: number;
   /** Give each body an ArrayBuffer of its own; default false (small ones share, as Node's do). */

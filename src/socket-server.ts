@@ -238,7 +238,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     const failed = (error: unknown) => {
       this.#handlerFailed(error, null);
       connection.connecting = false;
-      connection.closeWith('REFUSED', error instanceof Error ? error.message : describe(error));
+      connection.closeWith('REFUSED', messageOf(error));
       this.#pool.flushSoon();
     };
     try {
@@ -272,14 +272,10 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
 
   #connectionClosed(connection: ServerConnection<State>, reason: CloseReason): void {
     connection.end(reason.code);
-    connection.dropBacklog();
+    this.#pool.ended(connection);
     this.#connections.delete(connection);
     if (this.#state === 'closing') this.#cut += reason.unanswered;
-    try {
-      this.#settings.onDisconnect?.(connection, reason);
-    } catch (error) {
-      this.#handlerFailed(error, null);
-    }
+    this.#callOnDisconnect(connection, reason);
     if (channels.connectionClosed.hasSubscribers) {
       channels.connectionClosed.publish({ server: this, connection, reason });
     }
@@ -287,6 +283,16 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     this.#checkDrained();
   }
 
+  #callOnDisconnect(connection: ServerConnection<State>, reason: CloseReason): void {
+    try {
+      const result: unknown = this.#settings.onDisconnect?.(connection, reason);
+      if (isThenable(result)) result.then(undefined, (error) => this.#handlerFailed(error, null));
+    } catch (error) {
+      this.#handlerFailed(error, null);
+    }
+  }
+
+  /** Never throws: it is called in the middle of a turn. */
   #handlerFailed(error: unknown, request: ServerRequest<State> | null): void {
     if (channels.handlerError.hasSubscribers) {
       channels.handlerError.publish({ server: this, request, error });
@@ -300,7 +306,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   #warn(error: unknown): void {
     if (this.#warned) return;
     this.#warned = true;
-    const text = error instanceof Error ? (error.stack ?? error.message) : describe(error);
+    const text = textOf(error);
     process.emitWarning(`a handler failed, and so will not be reported again: ${text}`, {
       type: 'OdradekWarning',
       code: 'ODRADEK_HANDLER_ERROR',
@@ -323,6 +329,23 @@ export type { CloseCode };
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown } | undefined)?.then === 'function';
+}
+
+function messageOf(error: unknown): string {
+  try {
+    return error instanceof Error ? String(error.message) : describe(error);
+  } catch {
+    return 'an error that cannot be shown';
+  }
+}
+
+/** An error's stack; a program's own getter may throw. */
+function textOf(error: unknown): string {
+  try {
+    return error instanceof Error ? String(error.stack ?? error.message) : describe(error);
+  } catch {
+    return 'an error that cannot be shown';
+  }
 }
 
 function invalidState(what: string, state: string): OdradekError {

@@ -23,7 +23,7 @@ export interface Transport<State = unknown> {
   address(listener: string): Address | undefined;
 
   /**
-   * Settles a request. Called once for each request that was received, in the order of each
+   * Sends a request's answer. Called once for each request that was received, in the order of each
    * connection's requests. `bytes` are framed by `request.framer` and read before the call
    * returns (or referenced where they were born in the core); `null` sends nothing. With a
    * `closeCode` the connection is closed in order once this reply has left.
@@ -33,6 +33,12 @@ export interface Transport<State = unknown> {
     bytes: Uint8Array | readonly Uint8Array[] | null,
     closeCode: CloseCode | null,
   ): void;
+
+  /** A handler has a request: it counts against `maxPendingRequests` until {@link settled}. */
+  started(): void;
+
+  /** A request that a handler had is answered, or its connection has ended. */
+  settled(): void;
 
   /** Settles a request that no handler will see, since its connection is closing or gone. */
   discard(request: ServerRequest<State>): void;

@@ -24,7 +24,7 @@ napi_value constants(napi_env env) {
   number("maxDelimiterBytes", kMaxDelimiterBytes);
   number("lastCloseReason", static_cast<double>(CloseReason::kReactorLost));
   number("lastRequestField", crossing::kRequestBodyEnd);
-  number("lastCommandKind", crossing::kForget);
+  number("lastCommandKind", crossing::kSetFraming);
   number("lastCommandField", crossing::kCommandLength);
   number("lastEventKind", static_cast<double>(Event::Kind::kFatal));
   number("lastFramingKind", static_cast<double>(Framing::Kind::kRaw));

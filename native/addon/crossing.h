@@ -43,7 +43,7 @@ enum CommandField : uint32_t {
   kCommandSequence,
   kCommandSettles,
   kCommandOffset,  // in the reply slab; kReplyLarge, kSetFraming: index among the large parts
-  kCommandLength,  // kSetFraming: the framing's number
+  kCommandLength,  // kSetFraming: index among the framings
 };
 
 enum CommandKind : uint32_t {
@@ -52,8 +52,10 @@ enum CommandKind : uint32_t {
   kAccept,
   kClose,
   kSetFraming,
-  kForget,  // the requests ended with their connection: their places are free
 };
+
+// No large part belongs to the command.
+inline constexpr uint32_t kNoPart = 0xffff'ffff;
 
 enum CommandFlag : uint32_t {
   kFlagDiscarded = 1,

@@ -15,7 +15,7 @@
 namespace odradek {
 namespace {
 
-constexpr size_t kMaxArguments = 4;
+constexpr size_t kMaxArguments = 5;
 
 }  // namespace
 
@@ -32,7 +32,6 @@ napi_value NativeServer::define(napi_env env) {
       method("takeEvents", call<&NativeServer::takeEvents>),
       method("rest", call<&NativeServer::rest>),
       method("submit", call<&NativeServer::submit>),
-      method("keepFraming", call<&NativeServer::keepFraming>),
       method("drain", call<&NativeServer::drain>),
       method("stop", call<&NativeServer::stop>),
       method("counters", call<&NativeServer::counters>),
@@ -175,7 +174,10 @@ void NativeServer::onDoorbell(napi_env env, napi_value callback, void* context, 
 // slab from `used` on, large ones in `larges`.
 napi_value NativeServer::claim(const napi_value* arguments) {
   const js::Bytes slab = js::toBytes(env_, arguments[0]);
-  if (slab.data == nullptr) return nullptr;
+  if (slab.data == nullptr) {
+    status_[crossing::kStatusMore] = 0;
+    return js::number(env_, 0);
+  }
   slab_ = slab.data;
   slab_bytes_ = static_cast<uint32_t>(slab.length);
   slab_used_ = js::toUint32(env_, arguments[1]);
@@ -299,20 +301,18 @@ napi_value NativeServer::rest(const napi_value*) {
 
 // --- Commands from JavaScript ------------------------------------------------------------------
 
-// submit(count, slabBytes, larges): hands the commands of the table to their processors.
+// submit(count, slabBytes, larges, framings, released): hands the commands of the table to their
+// processors.
 napi_value NativeServer::submit(const napi_value* arguments) {
   if (has_ended_) return js::undefined(env_);
   const uint32_t count = js::toUint32(env_, arguments[0]);
   const uint32_t slab_bytes = js::toUint32(env_, arguments[1]);
   Block* slab = slab_bytes == 0 ? nullptr : copyOf(reply_slab_, slab_bytes);
   batches_.assign(server_.processors().size(), nullptr);
-  uint32_t settled = 0;
   for (uint32_t i = 0; i < count; i++) {
     const uint32_t* entry = command_table_ + size_t{i} * crossing::kFieldsPerEntry;
     const uint32_t kind = entry[crossing::kCommandKind] & 0xff;
     const uint32_t flags = entry[crossing::kCommandKind] >> 16;
-    settled += entry[crossing::kCommandSettles];
-    if (kind == crossing::kForget) continue;
     Command command;
     command.reason = static_cast<CloseReason>((entry[crossing::kCommandKind] >> 8) & 0xff);
     command.discarded = (flags & crossing::kFlagDiscarded) != 0;
@@ -345,9 +345,11 @@ napi_value NativeServer::submit(const napi_value* arguments) {
         break;
       case crossing::kSetFraming:
         command.kind = Command::Kind::kSetFraming;
-        command.framing = framings_[length];
-        is_refused = where != UINT32_MAX &&
-                     largePart(js::get(env_, arguments[2], where), &command) == nullptr;
+        command.framing = readFraming(env_, js::get(env_, arguments[3], length));
+        if (where != crossing::kNoPart &&
+            largePart(js::get(env_, arguments[2], where), &command) == nullptr) {
+          command.reason = CloseReason::kOutOfMemory;
+        }
         break;
       default:
         ODRADEK_REQUIRE(false);
@@ -367,7 +369,7 @@ napi_value NativeServer::submit(const napi_value* arguments) {
   for (uint32_t i = 0; i < batches_.size(); i++) {
     if (batches_[i] != nullptr) server_.submit(i, batches_[i]);
   }
-  server_.requests().settle(settled);
+  server_.requests().release(static_cast<int32_t>(js::toNumber(env_, arguments[4])));
   return js::undefined(env_);
 }
 
@@ -392,16 +394,6 @@ Block* NativeServer::largePart(napi_value part, Command* command) {
   command->block = copyOf(bytes.data, bytes.length);
   command->offset = 0;
   return command->block;
-}
-
-// keepFraming(framing): its number, for kSetFraming.
-napi_value NativeServer::keepFraming(const napi_value* arguments) {
-  const Framing* framing = server_.keepFraming(readFraming(env_, arguments[0]));
-  for (size_t i = 0; i < framings_.size(); i++) {
-    if (framings_[i] == framing) return js::number(env_, static_cast<double>(i));
-  }
-  framings_.push_back(framing);
-  return js::number(env_, static_cast<double>(framings_.size() - 1));
 }
 
 // --- The rest ----------------------------------------------------------------------------------

@@ -35,7 +35,6 @@ class NativeServer final : public Consumer {
   napi_value takeEvents(const napi_value* arguments);
   napi_value rest(const napi_value* arguments);
   napi_value submit(const napi_value* arguments);
-  napi_value keepFraming(const napi_value* arguments);
   napi_value drain(const napi_value* arguments);
   napi_value stop(const napi_value* arguments);
   napi_value counters(const napi_value* arguments);
@@ -77,7 +76,6 @@ class NativeServer final : public Consumer {
   uint32_t slab_bytes_ = 0;
   uint32_t larges_ = 0;
 
-  std::vector<const Framing*> framings_;
   std::vector<CommandBatch*> batches_;
   LargeFrames* large_frames_ = LargeFrames::make();
 };

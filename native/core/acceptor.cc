@@ -125,21 +125,25 @@ void Acceptor::acceptFailed(int error) {
     default:
       break;
   }
+  // accept() finds that descriptors are out before it looks whether anybody waits for one.
+  if ((error == EMFILE || error == ENFILE) && !shedOne()) return;
   counters_.errors.add(1);
   reportError(Event::Kind::kAcceptError, error);
-  if (error == EMFILE || error == ENFILE) shedOne();
   backoff_until_ns_ = clock_.now() + kAcceptBackoffNs;
 }
 
 // Out of descriptors: the reserve lets one client in, to be told at once that it is refused.
-void Acceptor::shedOne() {
-  if (spare_ < 0) return;
+// False: no client waits.
+bool Acceptor::shedOne() {
+  if (spare_ < 0) return true;
   sockets_.close(spare_);
   Endpoint local;
   Endpoint remote;
   const int fd = sockets_.accept(fd_, &local, &remote);
   if (fd >= 0) sockets_.close(fd);
   spare_ = sockets_.openSpare();
+  is_readable_ = fd != -EAGAIN;
+  return is_readable_;
 }
 
 void Acceptor::closeAll() {

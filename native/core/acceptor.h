@@ -54,7 +54,7 @@ class Acceptor final : public RoomListener {
   void accepted(NewConnection connection);
   bool handOver();
   void acceptFailed(int error);
-  void shedOne();
+  bool shedOne();
   void closeAll();
   void reportError(Event::Kind kind, int error);
   void wakeUp();

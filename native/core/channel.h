@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "framing.h"
 #include "mute_state.h"
@@ -24,7 +25,9 @@ struct Channel {
   ChannelId id;
   int fd = -1;
   uint32_t listener = 0;
+  // The listener's, until a command sets one of its own.
   const Framing* framing = nullptr;
+  std::unique_ptr<Framing> own_framing;
   Receive receive;
   Send send;
 
@@ -38,7 +41,7 @@ struct Channel {
   // What the kernel said last (edge-triggered: kept until it says otherwise).
   bool is_readable = false;
   bool is_writable = true;
-  bool peer_closed = false;  // an event told so: reads go on to the end
+  bool reads_on = false;     // a short read doesn't mean that the kernel has no more
   bool is_ended = false;     // a read came to the end
   bool has_failed = false;   // an event told so: takeError() says how
 

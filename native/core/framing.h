@@ -33,7 +33,6 @@ struct Framing {
   uint32_t delimiter_bytes = 0;
   bool strip_delimiter = true;
 
-  bool operator==(const Framing&) const = default;
 };
 
 struct Cut {

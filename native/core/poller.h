@@ -16,6 +16,8 @@ struct PollEvent {
   bool writable = false;
   // The peer closed its write side, or more: reads will come to an end.
   bool peer_closed = false;
+  // Urgent data came: a read stops short at it, with more behind it.
+  bool urgent = false;
   // The connection failed; SocketOps::takeError says how.
   bool failed = false;
 };

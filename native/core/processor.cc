@@ -26,14 +26,7 @@ Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> config
 
 Processor::~Processor() {
   CommandBatch* batch = commands_.takeAll();
-  while (batch != nullptr) {
-    CommandBatch* next = batch->next;
-    for (Command& command : batch->commands) {
-      if (command.block != nullptr) command.block->release();
-    }
-    delete batch;
-    batch = next;
-  }
+  while (batch != nullptr) dropBatch(std::exchange(batch, batch->next));
   while (!new_connections_.empty()) sockets_.close(new_connections_.pop().fd);
   for (auto& channel : slots_) {
     if (channel != nullptr && channel->fd >= 0) sockets_.close(channel->fd);
@@ -178,7 +171,7 @@ void Processor::noteEvent(const PollEvent& event) {
   if (channel == nullptr) return;  // closed since the kernel noted it
   if (event.readable || event.peer_closed || event.failed) channel->is_readable = true;
   if (event.writable) channel->is_writable = true;
-  if (event.peer_closed) channel->peer_closed = true;
+  if (event.peer_closed || event.failed || event.urgent) channel->reads_on = true;
   if (event.failed) channel->has_failed = true;
   markReady(*channel);
 }
@@ -251,7 +244,15 @@ void Processor::takeNewConnections() {
   for (RoomListener* listener : listeners) listener->roomForConnections();
 }
 
+void Processor::dropBatch(CommandBatch* batch) {
+  for (Command& command : batch->commands) {
+    if (command.block != nullptr) command.block->release();
+  }
+  delete batch;
+}
+
 void Processor::submit(CommandBatch* batch) {
+  if (has_ended_.load(std::memory_order_relaxed)) return dropBatch(batch);
   commands_.push(batch);
   wakeUp();
 }

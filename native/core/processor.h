@@ -81,7 +81,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   // Any thread. With kFull the listener is told when there is room.
   Offer offer(NewConnection& connection, RoomListener& listener);
 
-  // Any thread. Never blocks; a batch for a processor that has ended is dropped.
+  // Any thread. Never blocks; a processor that has ended drops the batch.
   void submit(CommandBatch* batch);
 
   // Any thread: read no more, answer what was received, close each connection when it is done.
@@ -112,6 +112,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   // PermitWaiter.
   void permitsGranted() override;
 
+  static void dropBatch(CommandBatch* batch);
   void wakeUp();
   void takeNewConnections();
   void configure(NewConnection& connection);
@@ -119,7 +120,9 @@ class Processor final : public FrameSink, public PermitWaiter {
   void apply(Command& command);
   void applyReply(Channel& channel, Command& command);
   void applySetFraming(Channel& channel, Command& command);
+  void reframe(Channel& channel, const Command& command);
   void leaveRoomWaiters(Channel& channel);
+  void dropStaleWaiters();
   void serveWaiters();
   int64_t pollTimeout();
   void noteEvent(const PollEvent& event);

@@ -79,7 +79,7 @@ void Processor::apply(Command& command) {
       markReady(*channel);
       break;
     case Command::Kind::kClose:
-      channel->is_cut = channel->life == Channel::Life::kOpen;
+      if (channel->life == Channel::Life::kOpen) channel->is_cut = true;
       beginClose(*channel, command.reason);
       break;
     case Command::Kind::kSetFraming:
@@ -122,27 +122,34 @@ void Processor::applyReply(Channel& channel, Command& command) {
 }
 
 void Processor::applySetFraming(Channel& channel, Command& command) {
+  // The withdrawn requests are the last that crossed; those before them keep their places.
+  ODRADEK_REQUIRE(command.settles <= channel.outstanding);
+  ODRADEK_ASSERT(command.settles == 0 ||
+                 command.sequence + command.settles == channel.next_sequence);
+  channel.outstanding -= command.settles;
+  channel.next_sequence -= command.settles;
   if (channel.life == Channel::Life::kOpen) {
-    ODRADEK_ASSERT(command.settles <= channel.outstanding);
-    ODRADEK_ASSERT(command.settles == 0 ||
-                   command.sequence + command.settles == channel.next_sequence);
-    channel.outstanding -= command.settles;
-    channel.next_sequence -= command.settles;
-    channel.framing = command.framing;
-    const std::byte* bytes =
-        command.block == nullptr ? nullptr : command.block->data() + command.offset;
-    if (channel.receive.unread(memory_, bytes, command.length)) {
-      channel.is_halted = !channel.receive.empty();
-      if (channel.outstanding == 0) markCompletedSend(channel);
-    } else {
-      beginClose(channel, CloseReason::kOutOfMemory);
-    }
-  } else if (command.settles > 0) {
-    // Withdrawn requests of a connection that has ended meanwhile: they were received.
-    channel.next_reply += command.settles;
-    settle(channel, {.settles = command.settles, .discarded = true}, false);
+    channel.own_framing = std::make_unique<Framing>(command.framing);
+    channel.framing = channel.own_framing.get();
+    reframe(channel, command);
+  } else {
+    // The connection has ended meanwhile: these were received, and get no answer.
+    channel.unanswered += command.settles;
+    if (channel.life == Channel::Life::kDead && channel.outstanding == 0) markDisconnected(channel);
   }
+  if (channel.outstanding == 0) markCompletedSend(channel);
   if (command.block != nullptr) command.block->release();
+}
+
+void Processor::reframe(Channel& channel, const Command& command) {
+  const std::byte* bytes =
+      command.block == nullptr ? nullptr : command.block->data() + command.offset;
+  const bool is_refused = command.reason != CloseReason::kNone ||
+                          !channel.receive.unread(memory_, bytes, command.length);
+  channel.is_halted = !channel.receive.empty();
+  if (is_refused) return beginClose(channel, CloseReason::kOutOfMemory);
+  // Nothing else will look at what is held if no request is in work.
+  markReady(channel);
 }
 
 // --- Reading -----------------------------------------------------------------------------------
@@ -199,11 +206,9 @@ void Processor::readOnce(Channel& channel, size_t* budget) {
   const auto bytes = static_cast<size_t>(count);
   counters_.bytes_read.add(bytes);
   *budget -= bytes < *budget ? bytes : *budget;
-  // A short read emptied the kernel's buffer; what comes later is a new event. An end that was
-  // already announced is not, so then the reads go on until they find it.
-  if (bytes < target.total_bytes && !channel.peer_closed && !channel.has_failed) {
-    channel.is_readable = false;
-  }
+  // A short read emptied the kernel's buffer, and what comes later is a new event. Unless an end
+  // was announced already, or urgent data, at which a read stops short: then reads go on.
+  if (bytes < target.total_bytes && !channel.reads_on) channel.is_readable = false;
   current_ = &channel;
   framed(channel,
          channel.receive.received(target, bytes, *channel.framing, slab_, memory_, *this));
@@ -242,6 +247,7 @@ bool Processor::admit() {
     permits_--;
     return true;
   }
+  dropStaleWaiters();
   channel.waits_for_room = true;
   counters_.waiting_for_room.add(1);
   room_waiters_.push(channel.id);
@@ -266,6 +272,17 @@ void Processor::complete(Block* block, size_t offset, const Cut& cut) {
   if (channel.in_completed_receives) return;
   channel.in_completed_receives = true;
   receivers_.push_back(&channel);
+}
+
+// Connections that ended while they waited leave their places behind; they may be many.
+void Processor::dropStaleWaiters() {
+  constexpr size_t kWorthIt = 64;
+  if (room_waiters_.size() < kWorthIt + 2 * counters_.waiting_for_room.value()) return;
+  for (size_t left = room_waiters_.size(); left > 0; left--) {
+    const ChannelId id = room_waiters_.pop();
+    const Channel* channel = find(id.slot, id.generation);
+    if (channel != nullptr && channel->waits_for_room) room_waiters_.push(id);
+  }
 }
 
 void Processor::leaveRoomWaiters(Channel& channel) {
@@ -324,7 +341,7 @@ void Processor::settle(Channel& channel, const Segment& segment, bool sent) {
     event->channel = channel.id;
     event->reason = channel.reason;
     event->count = segment.sequence;
-    event->ok = sent;
+    event->ok = sent && !segment.discarded;
     post(event);
   }
   if (channel.life == Channel::Life::kDead && channel.outstanding == 0) markDisconnected(channel);

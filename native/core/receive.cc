@@ -102,15 +102,15 @@ Receive::Outcome Receive::received(const Target& target, size_t bytes, const Fra
     expected_ = 0;
     if (!slab.ensure(own)) return Outcome::kRefused;
     std::memcpy(slab.at(), block_->data(), own);
-    begin_ = end_ = 0;
+    drop();
     return cutSlab(own, framing, slab, memory, sink);
   }
   const Outcome outcome = cutHeld(framing, memory, sink);
-  if (excess == 0 || outcome == Outcome::kBroken || outcome == Outcome::kRefused) return outcome;
+  if (excess == 0 || outcome == Outcome::kRefused) return outcome;
   if (empty()) return cutSlab(excess, framing, slab, memory, sink);
   // More frames came than the block was made for, or the sink halted: keep the bytes in order.
   if (!append(memory, slab.at(), excess)) return Outcome::kRefused;
-  return outcome == Outcome::kHalted ? outcome : cutHeld(framing, memory, sink);
+  return outcome == Outcome::kMore ? cutHeld(framing, memory, sink) : outcome;
 }
 
 Receive::Outcome Receive::cutSlab(size_t bytes, const Framing& framing, SlabWriter& slab,

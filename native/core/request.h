@@ -46,11 +46,12 @@ struct Command {
     kReply,       // bytes, or none, that settle `settles` requests from `sequence` on
     kAccept,      // onConnect accepted: begin to read
     kClose,       // close with `reason` once what was given before has left
-    kSetFraming,  // cut everything that follows by `framing`; `bytes` were cut wrongly: cut again
+    kSetFraming,  // cut everything that follows by `framing`; the bytes were cut wrongly: cut again
   };
 
   Kind kind = Kind::kReply;
-  CloseReason reason = CloseReason::kNone;  // kReply: close in order once this has left
+  // kReply: close in order once this has left. kSetFraming: memory for `bytes` was refused.
+  CloseReason reason = CloseReason::kNone;
   bool discarded = false;                   // kReply: settled without an answer
   bool notify = false;                      // kReply: an event says whether it was sent
   ChannelId channel;
@@ -61,7 +62,8 @@ struct Command {
   Block* block = nullptr;
   uint32_t offset = 0;
   uint32_t length = 0;
-  const Framing* framing = nullptr;
+  // kSetFraming.
+  Framing framing;
 };
 
 // The commands of one turn for one processor.

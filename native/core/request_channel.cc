@@ -57,7 +57,7 @@ bool RequestChannel::claim(std::vector<Request>& taken, size_t most) {
   bool is_drained = false;
   {
     std::lock_guard lock(mutex_);
-    const size_t allowed = max_pending_ - pending_;
+    const size_t allowed = pending_ < max_pending_ ? max_pending_ - pending_ : 0;
     const size_t count = std::min({most, queue_.size(), allowed});
     for (size_t i = 0; i < count; i++) taken.push_back(queue_.pop());
     pending_ += static_cast<uint32_t>(count);
@@ -73,14 +73,15 @@ bool RequestChannel::claim(std::vector<Request>& taken, size_t most) {
   return is_drained;
 }
 
-void RequestChannel::settle(uint32_t count) {
+void RequestChannel::release(int32_t count) {
   if (count == 0) return;
   bool was_starved = false;
   {
     std::lock_guard lock(mutex_);
-    ODRADEK_REQUIRE(count <= pending_);
-    pending_ -= count;
-    was_starved = std::exchange(starved_, false);
+    const int64_t pending = int64_t{pending_} - count;
+    ODRADEK_REQUIRE(pending >= 0);
+    pending_ = static_cast<uint32_t>(pending);
+    was_starved = pending_ < max_pending_ && std::exchange(starved_, false);
   }
   if (was_starved) consumer_.ring();
 }

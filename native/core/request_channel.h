@@ -54,9 +54,10 @@ class RequestChannel {
   // Returns false if requests are left that could be taken.
   bool claim(std::vector<Request>& taken, size_t most);
 
-  // `count` claimed requests were answered (or dropped). Rings the consumer if claims had
-  // stopped at the bound.
-  void settle(uint32_t count);
+  // Claimed requests gave back `count` places in max_pending_requests (answered, dropped, or not
+  // started after all); below 0: requests that had given theirs back were started. Rings the
+  // consumer if claims had stopped at the bound.
+  void release(int32_t count);
 
   // The server has ended: what is left belongs to connections that are closed.
   void clear();

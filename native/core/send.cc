@@ -49,8 +49,6 @@ Send::Outcome Send::flush(SocketOps& sockets, int fd, uint64_t* calls, uint64_t*
     if (written < 0) {
       if (written == -EINTR) continue;
       if (written == -EAGAIN || written == -EWOULDBLOCK) return Outcome::kFull;
-      // Short of memory: no event will tell when to go on, so the next turn tries again.
-      if (written == -ENOBUFS || written == -ENOMEM) return Outcome::kBudget;
       error_ = static_cast<int>(-written);
       return Outcome::kFailed;
     }

@@ -52,7 +52,7 @@ StartError SocketServer::open() {
 StartError SocketServer::openProcessors() {
   std::vector<ChannelConfig> channels;
   for (const ListenerConfig& listener : config_.listeners) {
-    channels.push_back({keepFraming(listener.framing), config_.waits_for_accept});
+    channels.push_back({&listener.framing, config_.waits_for_accept});
   }
   for (uint32_t id = 0; id < config_.network_threads; id++) {
     pollers_.push_back(platform_.makePoller());
@@ -124,13 +124,6 @@ void SocketServer::stop(CloseReason reason) {
 
 void SocketServer::submit(uint32_t processor, CommandBatch* batch) {
   processors_[processor]->submit(batch);
-}
-
-const Framing* SocketServer::keepFraming(const Framing& framing) {
-  for (const Framing& kept : framings_) {
-    if (kept == framing) return &kept;
-  }
-  return &framings_.emplace_back(framing);
 }
 
 }  // namespace odradek

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <vector>
 
@@ -71,9 +70,6 @@ class SocketServer {
   // Hands a batch to the processor with this id.
   void submit(uint32_t processor, CommandBatch* batch);
 
-  // A framing that lives as long as the server: the same one for equal values.
-  const Framing* keepFraming(const Framing& framing);
-
   RequestChannel& requests() { return requests_; }
   const std::vector<Endpoint>& bound() const { return bound_; }
   const std::vector<std::unique_ptr<Processor>>& processors() const { return processors_; }
@@ -90,7 +86,6 @@ class SocketServer {
   Platform& platform_;
   Consumer& consumer_;
   RequestChannel requests_;
-  std::deque<Framing> framings_;
   std::vector<Endpoint> bound_;
   // Pollers outlive the loops that other threads may still wake.
   std::vector<std::unique_ptr<Poller>> pollers_;

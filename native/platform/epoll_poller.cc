@@ -37,7 +37,7 @@ int EpollPoller::open() {
 int EpollPoller::add(int fd, uint64_t token) {
   epoll_event event{};
   // EPOLLOUT stays quiet until a write has found the kernel full: it costs no wake-ups.
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.u64 = token;
   return ::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
 }
@@ -60,6 +60,7 @@ int EpollPoller::wait(PollEvent* events, int capacity, int64_t timeout_ns) {
         .readable = (event.events & EPOLLIN) != 0,
         .writable = (event.events & EPOLLOUT) != 0,
         .peer_closed = (event.events & (EPOLLRDHUP | EPOLLHUP)) != 0,
+        .urgent = (event.events & EPOLLPRI) != 0,
         .failed = (event.events & EPOLLERR) != 0,
     };
   }

@@ -86,7 +86,7 @@ TEST_F(RequestChannelTest, RequestsComeInTheirOrder) {
   EXPECT_TRUE(is_drained);
   EXPECT_EQ(channel.queued(), 0u);
   EXPECT_EQ(channel.pending(), 3u);
-  channel.settle(3);
+  channel.release(3);
   EXPECT_EQ(channel.pending(), 0u);
   EXPECT_EQ(freePermits(channel), 10u);
 }
@@ -187,7 +187,7 @@ TEST_F(RequestChannelTest, OneGrantIsAQuantumAtMost) {
   push(channel, 0, kPermitQuantum + 1);
 }
 
-TEST_F(RequestChannelTest, ClaimsStopAtMaxPendingAndGoOnAfterASettle) {
+TEST_F(RequestChannelTest, ClaimsStopAtMaxPendingAndGoOnAfterARelease) {
   RequestChannel channel(10, 2, consumer);
   Asker asker(channel);
   asker.acquire();
@@ -200,17 +200,17 @@ TEST_F(RequestChannelTest, ClaimsStopAtMaxPendingAndGoOnAfterASettle) {
   EXPECT_TRUE(is_drained);
 
   ASSERT_TRUE(consumer.doorbell().trySleep());
-  channel.settle(1);
+  channel.release(1);
   EXPECT_EQ(consumer.wakes, 1u) << "whoever was starved is rung";
   EXPECT_EQ(claim(channel).size(), 1u);
-  channel.settle(2);
+  channel.release(2);
   EXPECT_EQ(claim(channel).size(), 2u);
   EXPECT_TRUE(is_drained);
-  channel.settle(2);
+  channel.release(2);
   EXPECT_EQ(channel.pending(), 0u);
 }
 
-TEST_F(RequestChannelTest, ASettleThatStarvedNobodyRingsNobody) {
+TEST_F(RequestChannelTest, AReleaseThatStarvedNobodyRingsNobody) {
   RequestChannel channel(10, 10, consumer);
   Asker asker(channel);
   asker.acquire();
@@ -218,9 +218,32 @@ TEST_F(RequestChannelTest, ASettleThatStarvedNobodyRingsNobody) {
   claim(channel);
   consumer.doorbell().awake();
   ASSERT_TRUE(consumer.doorbell().trySleep());
-  channel.settle(0);
-  channel.settle(2);
+  channel.release(0);
+  channel.release(2);
   EXPECT_EQ(consumer.wakes, 0u);
+}
+
+// Requests that were put back may be started again above the bound; no claim comes until it holds.
+TEST_F(RequestChannelTest, PlacesTakenBackHoldUpTheClaims) {
+  RequestChannel channel(10, 2, consumer);
+  Asker asker(channel);
+  asker.acquire();
+  push(channel, 4, 6);
+  EXPECT_EQ(claim(channel).size(), 2u);
+  channel.release(2);
+  EXPECT_EQ(claim(channel, 1).size(), 1u);
+  channel.release(-2);
+  EXPECT_EQ(channel.pending(), 3u);
+  EXPECT_EQ(claim(channel).size(), 0u);
+  EXPECT_TRUE(is_drained);
+  consumer.doorbell().awake();
+  ASSERT_TRUE(consumer.doorbell().trySleep());
+  channel.release(1);
+  EXPECT_EQ(consumer.wakes, 0u) << "still at the bound";
+  channel.release(1);
+  EXPECT_EQ(consumer.wakes, 1u);
+  EXPECT_EQ(claim(channel).size(), 1u);
+  channel.release(2);
 }
 
 // Long-polls that fill max_pending_requests don't hold places of the queue.
@@ -288,9 +311,9 @@ TEST_F(RequestChannelTest, TheDestructorLetsGoOfWhatIsQueued) {
 
 using RequestChannelDeathTest = RequestChannelTest;
 
-TEST_F(RequestChannelDeathTest, SettlingMoreThanWasClaimedIsFatal) {
+TEST_F(RequestChannelDeathTest, GivingBackMoreThanWasClaimedIsFatal) {
   RequestChannel channel(10, 10, consumer);
-  EXPECT_DEATH(channel.settle(1), "broken: count <= pending_");
+  EXPECT_DEATH(channel.release(1), "broken: pending >= 0");
 }
 
 // --- Between threads ---------------------------------------------------------------------------
@@ -382,7 +405,7 @@ TEST_F(RequestChannelTest, ProducersAndAConsumerThatSleepsLoseNothing) {
     taken += static_cast<uint32_t>(claimed.size());
     const auto count = static_cast<uint32_t>(claimed.size());
     claimed.clear();
-    channel.settle(count);
+    channel.release(static_cast<int32_t>(count));
     if (drained && taken < kProducers * kEach && sleeper.doorbell().trySleep()) {
       sleeper.signal.take();
     }

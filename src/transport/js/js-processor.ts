@@ -50,7 +50,6 @@ export class JsProcessor<State> implements ChannelHost<State> {
   ): void {
     const channel = request.connection as JsChannel<State>;
     if (!this.channels.has(channel)) return;
-    this.requestChannel.release(1);
     channel.settle(request, bytes, closeCode);
     this.#goOnLater();
   }
@@ -58,7 +57,6 @@ export class JsProcessor<State> implements ChannelHost<State> {
   discard(request: ServerRequest<State>): void {
     const channel = request.connection as JsChannel<State>;
     if (!this.channels.has(channel)) return;
-    this.requestChannel.release(1);
     channel.discard();
     this.#goOnLater();
   }
@@ -69,8 +67,16 @@ export class JsProcessor<State> implements ChannelHost<State> {
     unread: readonly ServerRequest<State>[],
   ): void {
     if (!this.channels.has(channel)) return;
-    this.requestChannel.release(unread.length);
     channel.reframe(framing, [...unread, ...this.requestChannel.withdraw(channel)]);
+    this.#goOnLater();
+  }
+
+  started(): void {
+    this.requestChannel.start();
+  }
+
+  settled(): void {
+    this.requestChannel.settle();
     this.#goOnLater();
   }
 
@@ -144,15 +150,18 @@ export class JsProcessor<State> implements ChannelHost<State> {
     this.#isServing = true;
     this.#requestsLeft = maxRequestsPerTurn;
     this.#bytesLeft = maxBytesPerTurn;
-    while (this.#hasShare && (this.#ready.length > 0 || this.requestChannel.canGoOn)) {
-      this.counters.turns++;
-      this.#takeQueued();
-      this.#serveWaiting();
-      this.#serveReady();
-      this.#events.turnEnded();
+    try {
+      while (this.#hasShare && (this.#ready.length > 0 || this.requestChannel.canGoOn)) {
+        this.counters.turns++;
+        this.#takeQueued();
+        this.#serveWaiting();
+        this.#serveReady();
+        this.#events.turnEnded();
+      }
+    } finally {
+      this.#isServing = false;
+      this.#goOnLater();
     }
-    this.#isServing = false;
-    this.#goOnLater();
   };
 
   get #hasShare(): boolean {

@@ -90,6 +90,14 @@ export class JsTransport<State = unknown> implements Transport<State> {
     this.#processor.reply(request, bytes, closeCode);
   }
 
+  started(): void {
+    this.#processor.started();
+  }
+
+  settled(): void {
+    this.#processor.settled();
+  }
+
   discard(request: ServerRequest<State>): void {
     this.#processor.discard(request);
   }

@@ -10,7 +10,7 @@ export interface Waiter<State> extends ServerConnection<State> {
 /**
  * Kafka's RequestChannel: framed requests on their way to the handler pool, bounded twice. A
  * request holds room in the queue from being framed to being taken (`queuedMaxRequests`), and
- * counts as pending from then until it is settled (`maxPendingRequests`). Connections that find
+ * counts as pending while a handler has it (`maxPendingRequests`). Connections that find
  * the queue full wait here; room goes to the one that has waited longest.
  */
 export class RequestChannel<State, W extends Waiter<State>> {
@@ -56,17 +56,19 @@ export class RequestChannel<State, W extends Waiter<State>> {
     this.#queue.push(request);
   }
 
-  /** Takes the oldest request, unless as many as allowed are pending. It is pending from here. */
+  /** Takes the oldest request, unless as many as allowed are pending. */
   take(): ServerRequest<State> | undefined {
-    if (this.#pending >= this.#pendingMax) return undefined;
-    const request = this.#queue.shift();
-    if (request !== undefined) this.#pending++;
-    return request;
+    return this.#pending < this.#pendingMax ? this.#queue.shift() : undefined;
   }
 
-  /** `count` taken requests have been settled. */
-  release(count: number): void {
-    this.#pending -= count;
+  /** A taken request was given to its handler: it is pending from here. */
+  start(): void {
+    this.#pending++;
+  }
+
+  /** A pending request was answered, or its connection has ended. */
+  settle(): void {
+    this.#pending--;
   }
 
   /** Takes a connection's requests out of the queue, in their order. */
@@ -99,6 +101,5 @@ export class RequestChannel<State, W extends Waiter<State>> {
   clear(): void {
     this.#queue.clear();
     this.#waiters.clear();
-    this.#pending = 0;
   }
 }

@@ -95,8 +95,13 @@ export interface NativeServer {
   claim(slab: Uint8Array, used: number, larges: ArrayBuffer[]): number;
   takeEvents(): NativeEvent[];
   rest(): boolean;
-  submit(count: number, slabBytes: number, larges: readonly Uint8Array[]): void;
-  keepFraming(framing: NativeFraming): number;
+  submit(
+    count: number,
+    slabBytes: number,
+    larges: readonly Uint8Array[],
+    framings: readonly NativeFraming[],
+    released: number,
+  ): void;
   drain(): void;
   stop(reason: number): void;
   counters(): NativeCounters;

@@ -1,6 +1,6 @@
 import { type CloseCode, closeReasonNumbers } from '../../close-reason.js';
 import type { ReplyFramer } from '../../reply-framer.js';
-import type { NativeServer } from './binding.js';
+import type { NativeFraming, NativeServer } from './binding.js';
 import {
   commandFields,
   commandKinds,
@@ -11,7 +11,7 @@ import {
   slabBytes,
 } from './crossing.js';
 
-const { reply, replyLarge, accept, close, setFraming, forget } = commandKinds;
+const { reply, replyLarge, accept, close, setFraming } = commandKinds;
 const field = commandFields;
 
 /** A connection, as the core knows it. */
@@ -34,6 +34,12 @@ export class CommandTable {
   #count = 0;
   #slabUsed = 0;
   #larges: Uint8Array[] = [];
+  #framings: NativeFraming[] = [];
+  /**
+   * Places that requests give back in `maxPendingRequests`. A claim takes one for each request of
+   * the core; it is given back on arrival, and taken anew when a handler starts.
+   */
+  released = 0;
   /** The connection of the last entry, while that entry may still be added to. */
   #open: Target | null = null;
 
@@ -96,10 +102,10 @@ export class CommandTable {
     this.#open = null;
   }
 
-  /** `unread` are to be cut by the framing with this number; they were `count` requests. */
+  /** `unread` are to be cut by `framing`; they were `count` requests. */
   setFraming(
     connection: Target,
-    framing: number,
+    framing: NativeFraming,
     unread: Uint8Array | null,
     sequence: number,
     count: number,
@@ -110,26 +116,23 @@ export class CommandTable {
     table[at + field.sequence] = sequence;
     table[at + field.settles] = count;
     table[at + field.offset] = unread === null ? noPart : this.#larges.push(unread) - 1;
-    table[at + field.length] = framing;
-  }
-
-  /** Requests whose connection is gone: nobody will settle them otherwise. */
-  forget(count: number): void {
-    const at = this.#begin(forget, null);
-    this.#open = null;
-    this.#table[at + field.settles] = count;
+    table[at + field.length] = this.#framings.push(framing) - 1;
   }
 
   flush(): void {
-    if (this.#count === 0) return;
+    if (this.#count === 0 && this.released === 0) return;
+    const { released } = this;
     const larges = this.#larges;
+    const framings = this.#framings;
     const count = this.#count;
     const slabUsed = this.#slabUsed;
     this.#count = 0;
     this.#slabUsed = 0;
     this.#open = null;
+    this.released = 0;
     if (larges.length > 0) this.#larges = [];
-    this.#native.submit(count, slabUsed, larges);
+    if (framings.length > 0) this.#framings = [];
+    this.#native.submit(count, slabUsed, larges, framings, released);
   }
 
   #append(connection: Target, bytes: Uint8Array): void {
@@ -162,14 +165,14 @@ export class CommandTable {
   }
 
   /** A new entry without bytes, at the end of the slab. */
-  #begin(kind: number, connection: Target | null): number {
+  #begin(kind: number, connection: Target): number {
     if (this.#count === entriesPerTable) this.flush();
     const at = this.#at(this.#count++);
     const table = this.#table;
     table[at + field.kind] = kind;
-    table[at + field.processor] = connection?.processor ?? 0;
-    table[at + field.slot] = connection?.slot ?? 0;
-    table[at + field.generation] = connection?.generation ?? 0;
+    table[at + field.processor] = connection.processor;
+    table[at + field.slot] = connection.slot;
+    table[at + field.generation] = connection.generation;
     table[at + field.sequence] = 0;
     table[at + field.settles] = 0;
     table[at + field.offset] = this.#slabUsed;

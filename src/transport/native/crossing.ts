@@ -37,7 +37,7 @@ export const commandFields = {
   settles: 5,
   /** In the reply slab; for large parts and `setFraming` the index among the large parts. */
   offset: 6,
-  /** For `setFraming` the framing's number. */
+  /** For `setFraming` the index among the framings. */
   length: 7,
 } as const;
 
@@ -47,8 +47,6 @@ export const commandKinds = {
   accept: 2,
   close: 3,
   setFraming: 4,
-  /** The requests ended with their connection: their places in the bounds are free. */
-  forget: 5,
 } as const;
 
 export const commandFlags = { discarded: 1, notify: 2 } as const;

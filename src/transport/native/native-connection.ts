@@ -19,8 +19,6 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
   readonly processor: number;
   readonly slot: number;
   readonly generation: number;
-  /** Requests of the core that were claimed and are not settled. */
-  claimed = 0;
   /** What `close(detail)` said. */
   closeDetail: string | undefined = undefined;
   /** The input, where TypeScript cuts it (`custom`). */

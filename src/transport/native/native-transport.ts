@@ -40,8 +40,11 @@ const field = requestFields;
  */
 const requestsPerTurn = 1024;
 
-/** What a large frame counts for in that: sixteen of them make a quarter of a turn. */
+/** Bytes and large frames count for requests in that: a turn takes a megabyte, or 64 large ones. */
+const bytesPerRequest = 1024;
 const requestsPerLarge = 16;
+
+const nothing = Buffer.alloc(0);
 
 /** Servers whose threads have to end before the process may: leaving the main thread runs no hook. */
 const running = new Set<NativeTransport<never>>();
@@ -57,7 +60,6 @@ export class NativeTransport<State> implements Transport<State> {
   readonly #events: TransportEvents<State>;
   readonly #binding: Binding;
   readonly #tables = makeTables();
-  readonly #framings = new WeakMap<Framing, number>();
   /** By processor and slot. */
   readonly #connections: (NativeConnection<State> | undefined)[][] = [];
   /** Connections whose opening was reported and whose end was not. */
@@ -133,10 +135,11 @@ export class NativeTransport<State> implements Transport<State> {
     try {
       this.#turn();
     } catch (error) {
-      // Thrown through the addon, Node 20 would swallow it.
+      // Thrown through the addon, Node 20 would swallow it. The program may go on, and so do we.
       process.nextTick(() => {
         throw error;
       });
+      setImmediate(this.#onDoorbell);
     }
   };
 
@@ -161,7 +164,9 @@ export class NativeTransport<State> implements Transport<State> {
 
   /** Handles one claim; true if more is there to be claimed. */
   #takeBatch(native: NativeServer): boolean {
-    if (this.#slabUsed > slabBytes - largeFrameBytes) {
+    // A program may have transferred the slab away with a body.
+    const isUsedUp = this.#slabUsed > slabBytes - largeFrameBytes;
+    if (isUsedUp || this.#slab.byteLength === 0) {
       this.#slab = makeSlab();
       this.#slabUsed = 0;
     }
@@ -169,8 +174,10 @@ export class NativeTransport<State> implements Transport<State> {
     const larges: ArrayBuffer[] = [];
     const count = native.claim(slab, this.#slabUsed, larges);
     const { status } = this.#tables;
-    this.#slabUsed = status[statusFields.slabUsed] as number;
-    this.#lastBatch = count + larges.length * requestsPerLarge;
+    const slabUsed = status[statusFields.slabUsed] as number;
+    const bytes = slabUsed - this.#slabUsed;
+    this.#slabUsed = slabUsed;
+    this.#lastBatch = 1 + count + bytes / bytesPerRequest + larges.length * requestsPerLarge;
     const more = status[statusFields.more] === 1;
     // A connection's opening was posted before its first request, so it is among these.
     if (status[statusFields.events] === 1) this.#takeEvents(native);
@@ -187,10 +194,8 @@ export class NativeTransport<State> implements Transport<State> {
       table[at + field.slot] as number,
       table[at + field.generation] as number,
     );
-    if (connection === undefined) {
-      this.#commands?.forget(1);
-      return;
-    }
+    if (this.#commands !== null) this.#commands.released++;
+    if (connection === undefined) return;
     const where = table[at + field.offset] as number;
     const isLarge = where >= largeFlag;
     const memory = isLarge
@@ -199,8 +204,15 @@ export class NativeTransport<State> implements Transport<State> {
     const offset = isLarge ? 0 : where;
     const bodyBegin = table[at + field.bodyBegin] as number;
     const bodyEnd = table[at + field.bodyEnd] as number;
-    let body: Buffer = Buffer.from(memory, offset + bodyBegin, bodyEnd - bodyBegin);
-    connection.claimed++;
+    let body: Buffer;
+    try {
+      body = Buffer.from(memory, offset + bodyBegin, bodyEnd - bodyBegin);
+      if (this.#settings.isolateBodies && connection.custom === null) body = isolated(body);
+    } catch (error) {
+      // Memory was refused, or a handler has just transferred the slab away.
+      body = nothing;
+      connection.closeWith('OUT_OF_MEMORY', String(error));
+    }
     const sequence = table[at + field.sequence] as number;
     const receivedAt = this.#tables.times[entry] as number;
     connection.isComplete = (table[at + field.processor] as number) >= lastFlag;
@@ -208,7 +220,6 @@ export class NativeTransport<State> implements Transport<State> {
       this.#cut(connection, connection.custom, body, sequence, receivedAt);
       return;
     }
-    if (this.#settings.isolateBodies) body = isolated(body);
     const frameBytes = table[at + field.frameBytes] as number;
     const request = new ServerRequest(
       connection,
@@ -324,8 +335,6 @@ export class NativeTransport<State> implements Transport<State> {
     const slots = this.#connections[connection.processor];
     if (slots !== undefined) slots[connection.slot] = undefined;
     this.#open--;
-    // The loop was lost or stopped: no reply will settle these.
-    if (connection.claimed > 0) this.#commands?.forget(connection.claimed);
     const code = closeCodeOf(event.reason);
     for (const request of connection.awaitingSent.values()) {
       request.settleSent({ ok: false, reason: code });
@@ -360,7 +369,6 @@ export class NativeTransport<State> implements Transport<State> {
       this.#replyCustom(connection, request, isAnswered, closeCode);
       return;
     }
-    connection.claimed--;
     let flags = isAnswered ? 0 : commandFlags.discarded;
     if (request.sentAsked) {
       connection.awaitingSent.set(request.sequence, request);
@@ -379,7 +387,8 @@ export class NativeTransport<State> implements Transport<State> {
     if (request.sentAsked || closeCode !== null) {
       const cookie = connection.nextCookie++;
       if (request.sentAsked) connection.awaitingSent.set(cookie, request);
-      const flags = request.sentAsked ? commandFlags.notify : 0;
+      const flags =
+        (request.sentAsked ? commandFlags.notify : 0) | (isAnswered ? 0 : commandFlags.discarded);
       this.#commands?.settle(connection, cookie, 0, closeCode, flags);
     }
     request.input.settle(request, isAnswered);
@@ -389,7 +398,6 @@ export class NativeTransport<State> implements Transport<State> {
   #settlePieces(connection: NativeConnection<State>, input: CustomInput<State>): void {
     const settled = input.takeSettled();
     if (settled === null || connection.ended) return;
-    connection.claimed -= settled.count;
     this.#commands?.settle(connection, settled.sequence, settled.count, null, 0);
   }
 
@@ -401,8 +409,15 @@ export class NativeTransport<State> implements Transport<State> {
       this.#settlePieces(connection, request.input);
       return;
     }
-    connection.claimed--;
     this.#commands?.settle(connection, request.sequence, 1, null, commandFlags.discarded);
+  }
+
+  started(): void {
+    if (this.#commands !== null) this.#commands.released--;
+  }
+
+  settled(): void {
+    if (this.#commands !== null) this.#commands.released++;
   }
 
   flush(): void {
@@ -429,7 +444,11 @@ export class NativeTransport<State> implements Transport<State> {
     unread: readonly ServerRequest<State>[],
   ): void {
     const before = connection.reframing;
-    const reframing = { framing, unread: [...(before?.unread ?? []), ...unread], rest: [] };
+    const reframing = {
+      framing,
+      unread: [...(before?.unread ?? []), ...unread],
+      rest: before?.rest ?? [],
+    };
     connection.reframing = reframing;
     // While a piece is being cut, or requests are still to cross, the rest is awaited.
     const isCutting = connection.custom?.isCutting ?? false;
@@ -450,28 +469,18 @@ export class NativeTransport<State> implements Transport<State> {
       sequence = 0;
       withdrawn = 0;
     }
-    connection.claimed -= withdrawn;
     connection.reframing = null;
     connection.custom =
       framing.kind === 'custom' ? new CustomInput(framing, this.#settings.isolateBodies) : null;
     const bytes = Buffer.concat(parts);
     this.#commands?.setFraming(
       connection,
-      this.#framingNumber(framing),
+      toNativeFraming(framing),
       bytes.byteLength > 0 ? bytes : null,
       sequence,
       withdrawn,
     );
     if (input !== null) this.#settlePieces(connection, input);
-  }
-
-  #framingNumber(framing: Framing): number {
-    let number = this.#framings.get(framing);
-    if (number === undefined) {
-      number = this.#native?.keepFraming(toNativeFraming(framing)) ?? 0;
-      this.#framings.set(framing, number);
-    }
-    return number;
   }
 
   /** For what happens outside of the turns that the handler pool ends. */
