@@ -244,6 +244,24 @@ describe.each(transports)('request (%s)', (transport) => {
       for (const [body, copy] of kept) expectBytes(body, copy);
     });
 
+    it('cannot be taken from under the others by a transfer of its memory', async () => {
+      const testServer = await startServer(transport, {
+        handler: ({ body }) => {
+          const memory = body.buffer as ArrayBuffer;
+          try {
+            structuredClone(memory, { transfer: [memory] });
+          } catch {
+            // Node 22 and newer refuse, Node 20 copies.
+          }
+          return body;
+        },
+      });
+      const client = await testServer.connect();
+      const sent = frames(numbered(100));
+      client.send(sent);
+      expectBytes(await client.read(sent.length), sent);
+    });
+
     it('that is kept pins at most 64 KiB more than its own bytes', async () => {
       const bodies: Buffer[] = [];
       const testServer = await startServer(transport, {

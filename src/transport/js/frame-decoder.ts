@@ -1,3 +1,4 @@
+import { markAsUntransferable } from 'node:worker_threads';
 import type { Framing } from '../../framing.js';
 import { firstFrameBytes, frameGrowth, maxSpareBytes } from './bounds.js';
 import { FrameError, type FrameFinder, found, makeFrameFinder, more } from './frame-finder.js';
@@ -129,7 +130,7 @@ export class FrameDecoder {
       const chunk = this.#tail[0];
       if (chunk === undefined) return false;
       if (this.#at === this.#end) {
-        this.#head = chunk;
+        this.#head = this.#shared(chunk);
         this.#at = 0;
         this.#end = chunk.length;
         this.#tail.shift();
@@ -153,12 +154,18 @@ export class FrameDecoder {
   }
 
   #grow(have: number, count: number): void {
-    const bytes = Buffer.allocUnsafeSlow(this.#capacity(have + count));
+    const bytes = this.#shared(Buffer.allocUnsafeSlow(this.#capacity(have + count)));
     this.#head.copy(bytes, 0, this.#at, this.#end);
     this.#head = bytes;
     this.#at = 0;
     this.#end = have;
     this.#grows = true;
+  }
+
+  /** Bodies will share these bytes: a program that transfers one away must not take the others. */
+  #shared(bytes: Buffer): Buffer {
+    if (!this.#isolate) markAsUntransferable(bytes.buffer);
+    return bytes;
   }
 
   #capacity(least: number): number {
