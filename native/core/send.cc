@@ -37,6 +37,7 @@ Send::Outcome Send::flush(SocketOps& sockets, int fd, uint64_t* calls, uint64_t*
     int count = 0;
     size_t total = 0;
     for (size_t i = completed_; i < segments_.size() && count < kSegmentsPerWrite; i++) {
+      if (count > 0 && total >= budget) break;
       Segment& segment = segments_.at(i);
       if (segment.length == 0) continue;
       parts[count++] = {segment.block->data() + segment.offset, segment.length};
