@@ -107,6 +107,11 @@ void FakeConnection::send(std::string_view bytes) {
   if (!bytes.empty()) notify();
 }
 
+void FakeConnection::sendUrgent(std::string_view bytes) {
+  urgent_at_ = inbound_.size() + bytes.size() - 1;
+  send(bytes);
+}
+
 void FakeConnection::end() {
   if (is_reset_) return;
   inbound_end_ = true;
@@ -164,6 +169,7 @@ PollEvent FakeConnection::state() const {
       .readable = !inbound_.empty() || inbound_end_ || error_ != 0,
       .writable = is_reset_ || outbound_.size() < window_,
       .peer_closed = inbound_end_,
+      .urgent = urgent_at_ != std::string::npos,
       .failed = error_ != 0,
   };
 }
@@ -176,13 +182,18 @@ ssize_t FakeConnection::serverRead(const iovec* parts, int count) {
   }
   if (error_ != 0) return -std::exchange(error_, 0);
   if (inbound_.empty()) return inbound_end_ ? 0 : -EAGAIN;
+  const size_t most = urgent_at_ == 0 ? inbound_.size() : std::min(urgent_at_, inbound_.size());
   size_t done = 0;
   for (int i = 0; i < count; i++) {
-    const size_t piece = std::min(parts[i].iov_len, inbound_.size() - done);
+    const size_t piece = std::min(parts[i].iov_len, most - done);
     std::memcpy(parts[i].iov_base, inbound_.data() + done, piece);
     done += piece;
   }
   inbound_.erase(0, done);
+  // Past the mark it is ordinary data (as with SO_OOBINLINE, which a program can't tell apart).
+  if (urgent_at_ != std::string::npos) {
+    urgent_at_ = urgent_at_ == 0 ? std::string::npos : urgent_at_ - std::min(urgent_at_, done);
+  }
   return static_cast<ssize_t>(done);
 }
 

@@ -69,7 +69,9 @@ class FakeSource {
 class FakeConnection final : public FakeSource {
  public:
   // The client sends, half-closes, closes (its kernel resets what comes later), or resets.
+  // sendUrgent: as send() with MSG_OOB: the server's reads stop short in front of the last byte.
   void send(std::string_view bytes);
+  void sendUrgent(std::string_view bytes);
   void end();
   void close();
   void reset();
@@ -111,6 +113,8 @@ class FakeConnection final : public FakeSource {
 
   std::string inbound_;
   bool inbound_end_ = false;
+  // Where in `inbound_` the urgent data is.
+  size_t urgent_at_ = std::string::npos;
   std::string outbound_;
   bool outbound_end_ = false;
   size_t window_ = 256 * 1024;

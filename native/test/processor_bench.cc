@@ -52,7 +52,7 @@ ProcessorBench::~ProcessorBench() {
   EXPECT_FALSE(processor->turn());
   EXPECT_FALSE(processor->turn());
   EXPECT_EQ(processor->counters().connections.value(), 0u);
-  EXPECT_EQ(processor->counters().opened.value(), processor->counters().closed.value());
+  EXPECT_EQ(processor->counters().closed.value(), offered_);
   EXPECT_EQ(processor->counters().waiting_for_room.value(), 0u);
   requests.clear();
   EXPECT_EQ(freePermits(requests), queued_max_requests_) << "permits were lost";
@@ -70,7 +70,11 @@ FakeConnection& ProcessorBench::offer(Processor::Offer expected) {
   accepted.local = {"127.0.0.1", 9092};
   accepted.remote = {"127.0.0.1", 40'000};
   EXPECT_EQ(processor->offer(accepted, *this), expected);
-  if (expected != Processor::Offer::kTaken) kernel.close(connection.fd());
+  if (expected == Processor::Offer::kTaken) {
+    offered_++;
+  } else {
+    kernel.close(connection.fd());
+  }
   return connection;
 }
 
@@ -128,7 +132,7 @@ void ProcessorBench::submit(std::vector<Command> commands) {
   auto* batch = new CommandBatch();
   batch->commands = std::move(commands);
   processor->submit(batch);
-  requests.settle(settled);
+  requests.release(static_cast<int32_t>(settled));
 }
 
 Command ProcessorBench::replyCommand(const Taken& request, std::string_view bytes,

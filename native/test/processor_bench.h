@@ -38,7 +38,7 @@ Block* blockOf(Memory& memory, std::string_view bytes);
 uint32_t freePermits(RequestChannel& requests);
 
 struct BenchOptions {
-  Framing framing;
+  Framing framing = {};
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
   bool waits_for_accept = false;
@@ -94,6 +94,7 @@ class ProcessorBench final : public RoomListener {
  private:
   const uint32_t queued_max_requests_;
   ChannelId last_opened_;
+  uint64_t offered_ = 0;
   std::vector<Event> events_;
 };
 

@@ -198,14 +198,16 @@ TEST_F(SendTest, PopAnyTakesWhatIsSentFirst) {
 
 TEST_F(SendTest, OneTurnWritesABoundedAmount) {
   client.setWindow(SIZE_MAX);
-  const std::string part(kWriteBytesPerTurn / 32, 'x');
-  // Two full writes come to more than the bound.
-  for (int i = 0; i < 3 * kSegmentsPerWrite; i++) push(part);
+  const std::string part(kWriteBytesPerTurn / 8, 'x');
+  for (int i = 0; i < 20; i++) push(part);
+  push("");
   EXPECT_EQ(flush(), Outcome::kBudget);
-  EXPECT_EQ(calls, 1u);
-  EXPECT_EQ(settled().size(), static_cast<size_t>(kSegmentsPerWrite));
+  EXPECT_EQ(bytes, kWriteBytesPerTurn);
+  EXPECT_EQ(settled().size(), 8u);
   EXPECT_EQ(flush(), Outcome::kBudget);
   EXPECT_EQ(flush(), Outcome::kDone);
+  EXPECT_EQ(calls, 3u);
+  EXPECT_EQ(settled().size(), 13u);
 }
 
 TEST_F(SendTest, DetachMovesSmallRestsOutOfLargeMemory) {
