@@ -14,7 +14,10 @@ namespace {
 constexpr uint32_t kAdvance = 1u << 30;
 
 // Stands in a closed pool's list: what comes back is freed.
-Block* closedMark() { return reinterpret_cast<Block*>(alignof(Block)); }
+Block* closedMark() {
+  alignas(Block) static std::byte mark[sizeof(Block)];
+  return reinterpret_cast<Block*>(mark);
+}
 
 class SystemMemory final : public Memory {
  public:

@@ -1,0 +1,85 @@
+// npm test: the native tests by CMake and CTest, then the TypeScript suites by vitest. Ends with
+// one line over all of them: `N passed, N failed, N skipped`.
+//
+//   node scripts/test.mjs                    native and ts
+//   node scripts/test.mjs native ts asan tsan    those named; the last two are the native tests
+//                                            under ASan and UBSan, and under TSan
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const results = `${root}build/test-results`;
+const wanted = process.argv.length > 2 ? process.argv.slice(2) : ['native', 'ts'];
+const total = { passed: 0, failed: 0, skipped: 0 };
+let isBroken = false;
+
+function run(command, args) {
+  console.log(`> ${command} ${args.join(' ')}`);
+  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
+  return status === 0;
+}
+
+/** Adds what one runner counted. A runner that counted nothing has not run: that is a failure. */
+function add(name, isOk, counts) {
+  const count = counts.passed + counts.failed + counts.skipped;
+  if (count === 0 || (!isOk && counts.failed === 0)) {
+    console.error(`${name}: did not run to its end`);
+    isBroken = true;
+  }
+  for (const key of Object.keys(total)) total[key] += counts[key];
+}
+
+/** The native tests, built in a folder of their own with further CMake settings. */
+function native(name, ...settings) {
+  const folder = `native/build/${name}`;
+  const jobs = String(availableParallelism());
+  const report = `${results}/${name}.xml`;
+  const isBuilt =
+    run('cmake', ['-S', 'native', '-B', folder, ...settings]) &&
+    run('cmake', ['--build', folder, '-j', jobs]);
+  if (!isBuilt) {
+    isBroken = true;
+    return;
+  }
+  const args = ['--test-dir', folder, '-j', jobs, '--output-on-failure', '--progress'];
+  const isOk = run('ctest', [...args, '--output-junit', report]);
+  const [, suite = ''] = /<testsuite ([^>]*)>/s.exec(readFileSync(report, 'utf8')) ?? [];
+  const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)?.[1] ?? 0);
+  const failed = count('failures');
+  const skipped = count('skipped') + count('disabled');
+  add(`ctest (${name})`, isOk, { passed: count('tests') - failed - skipped, failed, skipped });
+}
+
+function typescript() {
+  const report = `${results}/ts.json`;
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const isOk = run('npx', ['vitest', 'run', ...reporters]);
+  const json = JSON.parse(readFileSync(report, 'utf8'));
+  add('vitest', isOk, {
+    passed: json.numPassedTests,
+    failed: json.numFailedTests,
+    skipped: json.numPendingTests + json.numTodoTests,
+  });
+}
+
+mkdirSync(results, { recursive: true });
+const suites = {
+  native: () => native('plain'),
+  ts: typescript,
+  asan: () => native('asan', '-DODRADEK_SANITIZE=address,undefined'),
+  tsan: () => native('tsan', '-DODRADEK_SANITIZE=thread'),
+};
+for (const name of wanted) {
+  try {
+    suites[name]();
+  } catch (error) {
+    // No report: the runner died.
+    console.error(`${name}: ${error.message}`);
+    isBroken = true;
+  }
+}
+if (isBroken && total.failed === 0) total.failed = 1;
+console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+process.exitCode = total.failed > 0 ? 1 : 0;
