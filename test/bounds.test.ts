@@ -22,6 +22,58 @@ describe.each(transports)('bounds (%s)', (transport) => {
       for (const payload of payloads) expectBytes(await slow.readFrame(), payload);
     });
 
+    it('gets every byte of many small replies too, which share memory with those of others', async () => {
+      const reply = (number: number): Buffer => pattern(1000, number);
+      const testServer = await startServer(transport, {
+        networkThreads: 1,
+        handler: ({ body }) => reply(body.readUInt32BE()),
+      });
+      const { server } = testServer;
+      const slow = await testServer.connect({ paused: true });
+      slow.send(frames(numbered(20_000)));
+      await until(() => server.metrics().requestsTotal > 0, 'the first request');
+      await settles(() => server.metrics().requestsTotal);
+      expect(server.metrics().responsesTotal).toBeLessThan(20_000);
+      const other = await testServer.connect();
+      for (const payload of numbered(300)) {
+        other.send(frame(payload));
+        expectBytes(await other.readFrame(), reply(payload.readUInt32BE()));
+      }
+      slow.startReading();
+      for (let i = 0; i < 20_000; i++) expectBytes(await slow.readFrame(), reply(i));
+    });
+
+    it('gets replies that were given while an earlier one was under way', async () => {
+      const outcomes: unknown[] = [];
+      const testServer = await startServer(transport, {
+        handler: async ({ body, sent }) => {
+          void sent.then((outcome) => outcomes.push(outcome));
+          await nextTurn();
+          return pattern(body.length === 1 ? 6_000_000 : 600, body.length);
+        },
+      });
+      const { server } = testServer;
+      const slow = await testServer.connect({ paused: true });
+      slow.send(frames(['1', '22', '333', '4']));
+      // Nothing more is asked of a handler, though the first reply has not left.
+      await until(() => server.metrics().pendingRequests === 0, 'every answer');
+      await settles(() => server.metrics().bytesWrittenTotal);
+      expect(server.metrics().responsesTotal).toBe(0);
+      expect(outcomes).toEqual([]);
+      slow.startReading();
+      for (const [length, seed] of [
+        [6_000_000, 1],
+        [600, 2],
+        [600, 3],
+        [6_000_000, 1],
+      ] as const) {
+        expectBytes(await slow.readFrame(), pattern(length, seed));
+      }
+      await until(() => outcomes.length === 4, 'every outcome');
+      expect(outcomes).toEqual([{ ok: true }, { ok: true }, { ok: true }, { ok: true }]);
+      expect(server.metrics().responsesTotal).toBe(4);
+    });
+
     it('is not read from: what it is owed stays bounded', async () => {
       const reply = pattern(1_000_000);
       const testServer = await startServer(transport, { handler: () => reply });
@@ -263,6 +315,45 @@ describe.each(transports)('bounds (%s)', (transport) => {
         expect(await client.readText()).toBe(`${i}`);
       }
       await until(() => `${metrics()}` === '0,0,0', 'an empty server');
+    });
+
+    it('lets the queue take no more of one connection than it has room for', async () => {
+      const limits = { queuedMaxRequests: 2, maxPendingRequests: 1 };
+      const { testServer, taken, answer, metrics } = await parking(limits);
+      const [first, second] = (await connectMany(testServer, 2)) as [Client, Client];
+      first.send(frame('0'));
+      await until(() => taken.length === 1, 'the first request');
+      second.send(frames(['1', '2', '3', '4', '5']));
+      await until(() => metrics()[1] === 2, 'a full queue');
+      await settles(() => testServer.server.metrics().requestsTotal);
+      expect(metrics().slice(0, 2)).toEqual([1, 2]);
+      answer('0');
+      expect(await first.readText()).toBe('0');
+      for (let i = 1; i <= 5; i++) {
+        await until(() => taken.includes(`${i}`), `request ${i}`);
+        answer(`${i}`);
+        expect(await second.readText()).toBe(`${i}`);
+      }
+    });
+
+    it('starts nothing of connections that were closed while they waited', async () => {
+      const limits = { queuedMaxRequests: 1, maxPendingRequests: 1 };
+      const { testServer, taken, answer, metrics } = await parking(limits);
+      const clients = await connectMany(testServer, 4);
+      for (const [i, client] of clients.entries()) {
+        client.send(frame(`${i}`));
+        const expected = [1, Math.min(i, 1), Math.max(0, i - 1)];
+        await until(() => `${metrics()}` === `${expected}`, `${expected}`);
+      }
+      const [, queued, waiting] = testServer.opened.all;
+      waiting?.close();
+      await until(() => `${metrics()}` === '1,1,1', 'the end of one that waits');
+      queued?.close();
+      answer('0');
+      await until(() => taken.length === 2, 'the next');
+      answer('3');
+      expect(await clients[3]?.readText()).toBe('3');
+      expect(taken).toEqual(['0', '3']);
     });
 
     it('does not keep a server with waiting connections from closing', async () => {

@@ -220,6 +220,21 @@ describe.each(transports)('close (%s)', (transport) => {
       expect(second.port()).toBe(port);
     });
 
+    it('supersedes a start at whatever moment it comes', async () => {
+      const first = await startServer(transport);
+      const port = first.port();
+      await first.server.close();
+      for (let microtasks = 0; microtasks < 15; microtasks++) {
+        const { server } = makeServer(transport, { listeners: [{ port }] });
+        const starting = server.start().catch(() => undefined);
+        for (let i = 0; i < microtasks; i++) await Promise.resolve();
+        if (microtasks % 5 === 4) await new Promise((resolve) => process.nextTick(resolve));
+        await Promise.all([server.close(), starting]);
+        await nextTurn();
+        await expect(Client.connect(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+      }
+    });
+
     it('before any start makes a start impossible', async () => {
       const { server } = makeServer(transport);
       expect(await server.close()).toEqual({ completed: 0, cut: 0 });
@@ -375,6 +390,8 @@ describe.each(transports)('close (%s)', (transport) => {
       const stop = client.pour(Buffer.alloc(65_536));
       expect(await testServer.closed.next()).toMatchObject({ code: 'CLOSED_BY_HANDLER' });
       stop();
+      // It is read for a while, so that the reply is not lost to a reset, but not for ever.
+      expect(testServer.server.metrics().bytesReadTotal).toBeLessThan(4_000_000);
       expect(testServer.server.metrics().connections).toBe(0);
     });
 
@@ -403,6 +420,32 @@ describe.each(transports)('close (%s)', (transport) => {
         code: 'CLOSED_BY_SERVICE',
         message: 'the service closed the connection: had enough',
         unanswered: 3,
+      });
+    });
+
+    it('sends nothing that is answered later, though earlier replies are still on their way', async () => {
+      const late = defer<Buffer>();
+      const calls = new Inbox<Request>('a request');
+      const large = pattern(8_000_000);
+      const testServer = await startServer(transport, {
+        handler: (request) => {
+          calls.push(request);
+          return request.body.toString() === 'large' ? large : late.promise;
+        },
+      });
+      const client = await testServer.connect({ paused: true });
+      client.send(frames(['large', 'late']));
+      await calls.next();
+      const { connection, sent } = await calls.next();
+      for (let i = 0; i < 10; i++) await nextTurn();
+      connection.close();
+      late.resolve(Buffer.from('dropped'));
+      expect(await within(sent, 'sent')).toEqual({ ok: false, reason: 'CLOSED_BY_SERVICE' });
+      client.startReading();
+      expectBytes(await client.readToEnd(), frame(large));
+      expect(await testServer.closed.next()).toMatchObject({
+        code: 'CLOSED_BY_SERVICE',
+        unanswered: 1,
       });
     });
 

@@ -123,6 +123,7 @@ describe.each(transports)('framing (%s)', (transport) => {
 
     it.each([
       ['negative', lengthPrefixed(), 'ffffffff', 'FRAME_LENGTH_INVALID'],
+      ['negative, though adjusted', counts(4, 10), 'ffffffff', 'FRAME_LENGTH_INVALID'],
       ['most negative', lengthPrefixed(), '80000000', 'FRAME_LENGTH_INVALID'],
       ['absurd', lengthPrefixed(), '7fffffff', 'FRAME_TOO_LARGE'],
       ['above the default maximum', lengthPrefixed(), '06400001', 'FRAME_TOO_LARGE'],

@@ -52,6 +52,28 @@ describe('the js transport', () => {
     expect(processors).toMatchObject([{ id: 0, connections: 1, pollCalls: 0, wakeCalls: 0 }]);
   });
 
+  it('gives the room of a closed connection to the next at once', async () => {
+    const never = new Promise<Buffer>(() => undefined);
+    const testServer = await startServer('js', {
+      queuedMaxRequests: 1,
+      maxPendingRequests: 1,
+      handler: () => never,
+    });
+    const { server } = testServer;
+    const counts = (): string => {
+      const { pendingRequests, requestQueueSize, connectionsWaitingForRoom } = server.metrics();
+      return `${pendingRequests},${requestQueueSize},${connectionsWaitingForRoom}`;
+    };
+    for (const expected of ['1,0,0', '1,1,0', '1,1,1']) {
+      const client = await testServer.connect();
+      client.send(frame('hello'));
+      await until(() => counts() === expected, expected);
+    }
+    testServer.opened.all[1]?.close();
+    await until(() => counts() === '1,1,0', 'the next in line');
+    expect(server.metrics().requestsTotal).toBe(3);
+  });
+
   it('keeps the process alive while it runs, unless unref() says otherwise', async () => {
     const sockets = (): number =>
       process.getActiveResourcesInfo().filter((name) => name.startsWith('TCP')).length;
