@@ -320,7 +320,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
 
   #readEnd(): void {
     this.#peerEnded = true;
-    if (!this.#isBusy) this.#goOn();
+    this.#goOn();
   }
 
   /** Muted, or with a frame that waits for its turn or for room. */
