@@ -1,6 +1,6 @@
 import { custom, delimited, type Framing, lengthPrefixed, raw, varintPrefixed } from 'odradek';
 import { describe, expect, it } from 'vitest';
-import { FrameDecoder } from '../src/transport/js/frame-decoder.js';
+import { FrameDecoder } from '../src/frame-decoder.js';
 import { bytes, expectBytes, frame, frames, pattern } from './support/bytes.js';
 
 /** Pushes bytes in pieces and takes every frame as soon as it is there. */

@@ -21,18 +21,6 @@ export const maxBytesPerTurn = 1_048_576;
  */
 export const socketHighWaterMark = 1;
 
-/** How much more than a body's own bytes a kept body may keep in memory: one read of Node's. */
-export const maxSpareBytes = 65_536;
-
-/**
- * A frame gets its memory at once up to here. A larger one grows to it, so that a prefix alone
- * can't make the server hold a maximal frame.
- */
-export const firstFrameBytes = 65_536;
-
-/** A growing frame gets this many times the bytes that have come: moving it stays cheap. */
-export const frameGrowth = 4;
-
 /** Small replies are copied into memory that they share: about 500 replies of 128 bytes. */
 export const replySlabBytes = 65_536;
 

@@ -2,13 +2,13 @@ import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { type CloseCode, type CloseReason, makeCloseReason } from '../../close-reason.js';
 import { type Endpoints, ServerConnection } from '../../connection.js';
+import { FrameDecoder } from '../../frame-decoder.js';
 import type { Framing } from '../../framing.js';
 import type { Listener } from '../../options.js';
 import { ServerRequest } from '../../request.js';
 import type { Transport } from '../../transport.js';
 import { lingerBytes, lingerMs } from './bounds.js';
 import type { Counters } from './counters.js';
-import { FrameDecoder } from './frame-decoder.js';
 import type { ReplySlab } from './outbox.js';
 import { ReplyWriter } from './reply-writer.js';
 

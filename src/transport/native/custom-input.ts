@@ -1,7 +1,7 @@
 import type { ServerConnection } from '../../connection.js';
+import { type DecodedFrame, FrameDecoder } from '../../frame-decoder.js';
 import type { CustomFraming } from '../../framing.js';
 import { ServerRequest } from '../../request.js';
-import { type DecodedFrame, FrameDecoder } from '../js/frame-decoder.js';
 
 /** A piece of raw input, which the core counts as one request. */
 interface Piece {

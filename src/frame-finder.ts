@@ -1,5 +1,5 @@
-import type { CloseCode } from '../../close-reason.js';
-import { describe } from '../../errors.js';
+import type { CloseCode } from './close-reason.js';
+import { describe } from './errors.js';
 import type {
   CustomFraming,
   DelimitedFraming,
@@ -8,7 +8,7 @@ import type {
   RawFraming,
   SplitFrame,
   VarintPrefixedFraming,
-} from '../../framing.js';
+} from './framing.js';
 
 /** What a connection's bytes did wrong: it ends with this code. */
 export class FrameError extends Error {

@@ -1,7 +1,18 @@
 import { markAsUntransferable } from 'node:worker_threads';
-import type { Framing } from '../../framing.js';
-import { firstFrameBytes, frameGrowth, maxSpareBytes } from './bounds.js';
 import { FrameError, type FrameFinder, found, makeFrameFinder, more } from './frame-finder.js';
+import type { Framing } from './framing.js';
+
+/** How much more than a body's own bytes a kept body may keep in memory: one read of Node's. */
+const maxSpareBytes = 65_536;
+
+/**
+ * A frame gets its memory at once up to here. A larger one grows to it, so that a prefix alone
+ * can't make the server hold a maximal frame.
+ */
+const firstFrameBytes = 65_536;
+
+/** A growing frame gets this many times the bytes that have come: moving it stays cheap. */
+const frameGrowth = 4;
 
 /** Where a frame lies as it came, and what of it the handler sees. */
 export interface DecodedFrame {
