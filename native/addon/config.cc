@@ -9,7 +9,9 @@ namespace odradek {
 
 Framing readFraming(napi_env env, napi_value object) {
   Framing framing;
-  const auto number = [&](const char* name) { return js::toNumber(env, js::get(env, object, name)); };
+  const auto number = [&](const char* name) {
+    return js::toNumber(env, js::get(env, object, name));
+  };
   framing.kind = static_cast<Framing::Kind>(static_cast<int>(number("kind")));
   framing.max_frame_bytes = static_cast<uint32_t>(number("maxFrameBytes"));
   framing.size_bytes = static_cast<uint8_t>(number("sizeBytes"));

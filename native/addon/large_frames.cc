@@ -5,8 +5,7 @@ namespace odradek {
 napi_value LargeFrames::wrap(napi_env env, Block* block, std::byte* bytes, size_t length) {
   auto* hold = new Hold{this, block, bytes};
   napi_value buffer = nullptr;
-  if (napi_create_external_arraybuffer(env, bytes, length, onCollected, hold, &buffer) !=
-      napi_ok) {
+  if (napi_create_external_arraybuffer(env, bytes, length, onCollected, hold, &buffer) != napi_ok) {
     delete hold;
     return nullptr;
   }

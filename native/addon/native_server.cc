@@ -118,9 +118,9 @@ napi_value NativeServer::start(const napi_value* arguments) {
 }
 
 bool NativeServer::openDoorbell(napi_value callback) {
-  const napi_status status = napi_create_threadsafe_function(
-      env_, callback, nullptr, js::string(env_, "odradek"), 0, 1, nullptr, nullptr, this,
-      onDoorbell, &doorbell_function_);
+  const napi_status status =
+      napi_create_threadsafe_function(env_, callback, nullptr, js::string(env_, "odradek"), 0, 1,
+                                      nullptr, nullptr, this, onDoorbell, &doorbell_function_);
   if (status != napi_ok) return false;
   // After the threadsafe function, so that it runs before that one is torn down: hooks run last
   // in, first out. The threads end while everything that they use is alive.
@@ -307,63 +307,14 @@ napi_value NativeServer::submit(const napi_value* arguments) {
   if (has_ended_) return js::undefined(env_);
   const uint32_t count = js::toUint32(env_, arguments[0]);
   const uint32_t slab_bytes = js::toUint32(env_, arguments[1]);
+  // One copy of the turn's small replies; each command refers to its part.
   Block* slab = slab_bytes == 0 ? nullptr : copyOf(reply_slab_, slab_bytes);
   batches_.assign(server_.processors().size(), nullptr);
   for (uint32_t i = 0; i < count; i++) {
-    const uint32_t* entry = command_table_ + size_t{i} * crossing::kFieldsPerEntry;
-    const uint32_t kind = entry[crossing::kCommandKind] & 0xff;
-    const uint32_t flags = entry[crossing::kCommandKind] >> 16;
-    Command command;
-    command.reason = static_cast<CloseReason>((entry[crossing::kCommandKind] >> 8) & 0xff);
-    command.discarded = (flags & crossing::kFlagDiscarded) != 0;
-    command.notify = (flags & crossing::kFlagNotify) != 0;
-    const uint32_t processor = entry[crossing::kCommandProcessor];
-    command.channel = {processor, entry[crossing::kCommandSlot], entry[crossing::kCommandGeneration]};
-    command.sequence = entry[crossing::kCommandSequence];
-    command.settles = entry[crossing::kCommandSettles];
-    const uint32_t where = entry[crossing::kCommandOffset];
-    const uint32_t length = entry[crossing::kCommandLength];
-    bool is_refused = false;
-    switch (kind) {
-      case crossing::kReply:
-        command.kind = Command::Kind::kReply;
-        command.offset = where;
-        command.length = length;
-        command.block = length == 0 ? nullptr : slab;
-        is_refused = length > 0 && slab == nullptr;
-        if (command.block != nullptr) slab->retain();
-        break;
-      case crossing::kReplyLarge:
-        command.kind = Command::Kind::kReply;
-        is_refused = largePart(js::get(env_, arguments[2], where), &command) == nullptr;
-        break;
-      case crossing::kAccept:
-        command.kind = Command::Kind::kAccept;
-        break;
-      case crossing::kClose:
-        command.kind = Command::Kind::kClose;
-        break;
-      case crossing::kSetFraming:
-        command.kind = Command::Kind::kSetFraming;
-        command.framing = readFraming(env_, js::get(env_, arguments[3], length));
-        if (where != crossing::kNoPart &&
-            largePart(js::get(env_, arguments[2], where), &command) == nullptr) {
-          command.reason = CloseReason::kOutOfMemory;
-        }
-        break;
-      default:
-        ODRADEK_REQUIRE(false);
-    }
-    if (is_refused) {
-      // Memory for the bytes was refused: this connection ends, the others don't notice.
-      command.kind = Command::Kind::kReply;
-      command.reason = CloseReason::kOutOfMemory;
-      command.discarded = true;
-      command.length = 0;
-    }
-    CommandBatch*& batch = batches_[processor];
+    Command command = readCommand(i, slab, arguments[2], arguments[3]);
+    CommandBatch*& batch = batches_[command.channel.processor];
     if (batch == nullptr) batch = new CommandBatch();
-    batch->commands.push_back(command);
+    batch->commands.push_back(std::move(command));
   }
   if (slab != nullptr) slab->release();
   for (uint32_t i = 0; i < batches_.size(); i++) {
@@ -373,27 +324,80 @@ napi_value NativeServer::submit(const napi_value* arguments) {
   return js::undefined(env_);
 }
 
+Command NativeServer::readCommand(uint32_t index, Block* slab, napi_value larges,
+                                  napi_value framings) {
+  const uint32_t* entry = command_table_ + size_t{index} * crossing::kFieldsPerEntry;
+  const uint32_t where = entry[crossing::kCommandOffset];
+  const uint32_t length = entry[crossing::kCommandLength];
+  const uint32_t flags = entry[crossing::kCommandKind] >> 16;
+  Command command;
+  command.reason = static_cast<CloseReason>((entry[crossing::kCommandKind] >> 8) & 0xff);
+  command.discarded = (flags & crossing::kFlagDiscarded) != 0;
+  command.notify = (flags & crossing::kFlagNotify) != 0;
+  command.channel = {entry[crossing::kCommandProcessor], entry[crossing::kCommandSlot],
+                     entry[crossing::kCommandGeneration]};
+  command.sequence = entry[crossing::kCommandSequence];
+  command.settles = entry[crossing::kCommandSettles];
+  switch (entry[crossing::kCommandKind] & 0xff) {
+    case crossing::kReply:
+      if (length == 0) break;
+      if (slab == nullptr) return refused(std::move(command));
+      slab->retain();
+      command.block = slab;
+      command.offset = where;
+      command.length = length;
+      break;
+    case crossing::kReplyLarge:
+      if (!takePart(js::get(env_, larges, where), &command)) return refused(std::move(command));
+      break;
+    case crossing::kAccept:
+      command.kind = Command::Kind::kAccept;
+      break;
+    case crossing::kClose:
+      command.kind = Command::Kind::kClose;
+      break;
+    case crossing::kSetFraming:
+      command.kind = Command::Kind::kSetFraming;
+      command.framing = readFraming(env_, js::get(env_, framings, length));
+      if (where != crossing::kNoPart && !takePart(js::get(env_, larges, where), &command)) {
+        command.reason = CloseReason::kOutOfMemory;
+      }
+      break;
+    default:
+      ODRADEK_REQUIRE(false);
+  }
+  return command;
+}
+
+// Memory for a reply was refused: its connection ends, the others don't notice.
+Command NativeServer::refused(Command command) {
+  command.reason = CloseReason::kOutOfMemory;
+  command.discarded = true;
+  return command;
+}
+
 Block* NativeServer::copyOf(const std::byte* bytes, size_t length) {
   Block* block = Block::make(systemMemory(), length);
   if (block != nullptr) std::memcpy(block->data(), bytes, length);
   return block;
 }
 
-// A part of a reply with memory of its own: the frame that it was received as, or a copy.
-Block* NativeServer::largePart(napi_value part, Command* command) {
+// A part of a reply with memory of its own: the frame that it was received as, or a copy. False
+// where memory is refused.
+bool NativeServer::takePart(napi_value part, Command* command) {
   const js::Bytes bytes = js::toBytes(env_, part);
-  if (bytes.data == nullptr) return nullptr;
-  command->length = static_cast<uint32_t>(bytes.length);
+  if (bytes.data == nullptr) return false;
   Block* received = large_frames_->find(bytes.base);
   if (received != nullptr) {
     received->retain();
     command->block = received;
     command->offset = static_cast<uint32_t>(bytes.data - received->data());
-    return received;
+  } else {
+    command->block = copyOf(bytes.data, bytes.length);
+    if (command->block == nullptr) return false;
   }
-  command->block = copyOf(bytes.data, bytes.length);
-  command->offset = 0;
-  return command->block;
+  command->length = static_cast<uint32_t>(bytes.length);
+  return true;
 }
 
 // --- The rest ----------------------------------------------------------------------------------

@@ -50,8 +50,10 @@ class NativeServer final : public Consumer {
   napi_value largeFrame(const Request& request);
   void releaseClaimed();
   napi_value eventObject(const Event& event);
-  Block* copyOf(const std::byte* bytes, size_t length);
-  Block* largePart(napi_value part, Command* command);
+  Command readCommand(uint32_t index, Block* slab, napi_value larges, napi_value framings);
+  static Command refused(Command command);
+  static Block* copyOf(const std::byte* bytes, size_t length);
+  bool takePart(napi_value part, Command* command);
 
   napi_env env_;
   SocketServer server_;
