@@ -163,10 +163,11 @@ class Load {
 
   void report(int64_t end) {
     const double seconds = static_cast<double>(end - measured_from_) / 1e9;
-    std::printf("{\"requests\":%llu,\"seconds\":%.3f,\"perSecond\":%.0f,\"p50us\":%.1f,"
-                "\"p99us\":%.1f}\n",
-                static_cast<unsigned long long>(requests_), seconds,
-                static_cast<double>(requests_) / seconds, percentile(0.5), percentile(0.99));
+    std::printf(
+        "{\"requests\":%llu,\"seconds\":%.3f,\"perSecond\":%.0f,\"p50us\":%.1f,"
+        "\"p99us\":%.1f}\n",
+        static_cast<unsigned long long>(requests_), seconds,
+        static_cast<double>(requests_) / seconds, percentile(0.5), percentile(0.99));
   }
 
   const Options options_;

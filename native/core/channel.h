@@ -41,9 +41,9 @@ struct Channel {
   // What the kernel said last (edge-triggered: kept until it says otherwise).
   bool is_readable = false;
   bool is_writable = true;
-  bool reads_on = false;     // a short read doesn't mean that the kernel has no more
-  bool is_ended = false;     // a read came to the end
-  bool has_failed = false;   // an event told so: takeError() says how
+  bool reads_on = false;    // a short read doesn't mean that the kernel has no more
+  bool is_ended = false;    // a read came to the end
+  bool has_failed = false;  // an event told so: takeError() says how
 
   // The request channel had no room: held frames wait for a permit.
   bool waits_for_room = false;

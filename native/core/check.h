@@ -6,12 +6,12 @@
 #include <cstdlib>
 
 // Always on: going on would corrupt memory or lose requests.
-#define ODRADEK_REQUIRE(condition)                                                             \
-  do {                                                                                         \
-    if (!(condition)) [[unlikely]] {                                                           \
-      std::fprintf(stderr, "odradek: %s:%d: broken: %s\n", __FILE__, __LINE__, #condition);    \
-      std::abort();                                                                            \
-    }                                                                                          \
+#define ODRADEK_REQUIRE(condition)                                                          \
+  do {                                                                                      \
+    if (!(condition)) [[unlikely]] {                                                        \
+      std::fprintf(stderr, "odradek: %s:%d: broken: %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                         \
+    }                                                                                       \
   } while (false)
 
 // On in debug and sanitizer builds: an invariant whose breach is survivable.

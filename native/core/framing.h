@@ -32,7 +32,6 @@ struct Framing {
   std::array<std::byte, kMaxDelimiterBytes> delimiter{};
   uint32_t delimiter_bytes = 0;
   bool strip_delimiter = true;
-
 };
 
 struct Cut {

@@ -210,8 +210,7 @@ void Processor::readOnce(Channel& channel, size_t* budget) {
   // was announced already, or urgent data, at which a read stops short: then reads go on.
   if (bytes < target.total_bytes && !channel.reads_on) channel.is_readable = false;
   current_ = &channel;
-  framed(channel,
-         channel.receive.received(target, bytes, *channel.framing, slab_, memory_, *this));
+  framed(channel, channel.receive.received(target, bytes, *channel.framing, slab_, memory_, *this));
 }
 
 void Processor::inputEnded(Channel& channel) {

@@ -52,8 +52,8 @@ struct Command {
   Kind kind = Kind::kReply;
   // kReply: close in order once this has left. kSetFraming: memory for `bytes` was refused.
   CloseReason reason = CloseReason::kNone;
-  bool discarded = false;                   // kReply: settled without an answer
-  bool notify = false;                      // kReply: an event says whether it was sent
+  bool discarded = false;  // kReply: settled without an answer
+  bool notify = false;     // kReply: an event says whether it was sent
   ChannelId channel;
   uint32_t sequence = 0;
   // kReply: requests that this settles. kSetFraming: requests that are withdrawn.

@@ -56,11 +56,11 @@ StartError SocketServer::openProcessors() {
   }
   for (uint32_t id = 0; id < config_.network_threads; id++) {
     pollers_.push_back(platform_.makePoller());
-    processors_.push_back(std::make_unique<Processor>(
-        id,
-        Processor::Seams{*pollers_.back(), platform_.sockets(), platform_.clock(),
-                         platform_.memory()},
-        channels, requests_, consumer_));
+    processors_.push_back(
+        std::make_unique<Processor>(id,
+                                    Processor::Seams{*pollers_.back(), platform_.sockets(),
+                                                     platform_.clock(), platform_.memory()},
+                                    channels, requests_, consumer_));
     const int error = processors_.back()->open();
     if (error != 0) return threadError("poller", error);
   }

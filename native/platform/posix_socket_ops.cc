@@ -68,8 +68,7 @@ int failed(int fd) {
 
 }  // namespace
 
-int PosixSocketOps::listen(const Endpoint& where, int backlog, Endpoint* bound,
-                           const char** step) {
+int PosixSocketOps::listen(const Endpoint& where, int backlog, Endpoint* bound, const char** step) {
   *step = "bind";
   Address address;
   if (!parse(where, &address)) return -EINVAL;
@@ -105,8 +104,8 @@ int PosixSocketOps::accept(int listener, Endpoint* local, Endpoint* remote) {
 }
 
 ssize_t PosixSocketOps::read(int fd, const iovec* parts, int count) {
-  const ssize_t bytes = count == 1 ? ::recv(fd, parts[0].iov_base, parts[0].iov_len, 0)
-                                   : ::readv(fd, parts, count);
+  const ssize_t bytes =
+      count == 1 ? ::recv(fd, parts[0].iov_base, parts[0].iov_len, 0) : ::readv(fd, parts, count);
   return bytes < 0 ? -errno : bytes;
 }
 

@@ -173,8 +173,8 @@ TEST_F(AcceptorTest, ClientsThatGaveUpAreSkipped) {
 TEST_F(AcceptorTest, NetworkErrorsOfOneClientAreSkipped) {
   open(1);
   run();
-  listener.failAccepts({ENETDOWN, ENOPROTOOPT, EHOSTDOWN, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH,
-                        ETIMEDOUT});
+  listener.failAccepts(
+      {ENETDOWN, ENOPROTOOPT, EHOSTDOWN, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, ETIMEDOUT});
   connect(1);
   run();
   EXPECT_EQ(runProcessor(0), 1u) << "nobody waits for them";

@@ -264,9 +264,7 @@ TEST_F(PollerTest, ALostPollerSaysSo) {
   ::close(spare);
 }
 
-TEST_F(PollerTest, WhatCantBeWatchedIsAnError) {
-  EXPECT_EQ(poller.add(-1, 1), EBADF);
-}
+TEST_F(PollerTest, WhatCantBeWatchedIsAnError) { EXPECT_EQ(poller.add(-1, 1), EBADF); }
 
 TEST(Poller, LeavesNoDescriptorBehind) {
   const int before = test::openDescriptors();

@@ -160,7 +160,8 @@ void ProcessorBench::reply(const Taken& request, std::string_view bytes, uint32_
 
 void ProcessorBench::echo(const std::vector<Taken>& taken) {
   std::vector<Command> commands;
-  for (const Taken& request : taken) commands.push_back(replyCommand(request, framed(request.body)));
+  for (const Taken& request : taken)
+    commands.push_back(replyCommand(request, framed(request.body)));
   submit(std::move(commands));
 }
 

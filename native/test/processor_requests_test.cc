@@ -232,7 +232,8 @@ TEST(Processor, NoReplyAndDiscardedSettleInTheirPlaces) {
   const std::vector<Taken> requests = bench.claim();
   Command discarded = bench.replyCommand(requests[1], "");
   discarded.discarded = true;
-  bench.submit({bench.replyCommand(requests[0], ""), discarded, bench.replyCommand(requests[2], "C")});
+  bench.submit(
+      {bench.replyCommand(requests[0], ""), discarded, bench.replyCommand(requests[2], "C")});
   bench.run();
   EXPECT_EQ(client.take(), "C");
   EXPECT_EQ(bench.processor->counters().responses.value(), 2u);

@@ -126,7 +126,7 @@ TEST_F(ReceiveTest, RandomStreamsInRandomPiecesUnderEveryFraming) {
         if (framing.kind == Framing::Kind::kLengthPrefixed) {
           frame = framed(payload);
         } else if (framing.kind == Framing::Kind::kVarintPrefixed) {
-          for (size_t rest = payload.size(); ; rest >>= 7) {
+          for (size_t rest = payload.size();; rest >>= 7) {
             frame += static_cast<char>((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
             if (rest <= 0x7f) break;
           }

@@ -202,7 +202,7 @@ TEST_F(SocketServerTest, StopsUnderFullTraffic) {
     }
     echo.stop(CloseReason::kDeadline);
     for (std::thread& client : clients) client.join();
-    }
+  }
 }
 
 // --- Starts that fail --------------------------------------------------------------------------
