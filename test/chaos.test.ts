@@ -2,7 +2,7 @@ import { noReply, type Reply, type Request } from 'odradek';
 import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, pattern } from './support/bytes.js';
 import type { Client } from './support/client.js';
-import { startServer, type TestServer } from './support/server.js';
+import { expectMetrics, startServer, type TestServer } from './support/server.js';
 import { transports } from './support/transports.js';
 import { nextTurn, until, within } from './support/wait.js';
 
@@ -43,7 +43,7 @@ describe.each(transports)('chaos (%s)', (transport) => {
     await within(Promise.all([...clients, ...resets]), 'every conversation', 20_000);
     const { server } = testServer;
     await until(() => server.metrics().connections === 0, 'every end');
-    expect(server.metrics()).toMatchObject({
+    await expectMetrics(server, {
       pendingRequests: 0,
       requestQueueSize: 0,
       connectionsWaitingForRoom: 0,

@@ -137,6 +137,12 @@ describe.each(transports)('framing (%s)', (transport) => {
       ['8 bytes, high half', max(8, 1000), '0000000100000001', 'FRAME_TOO_LARGE'],
       ['8 bytes, largest', max(8, 1000), '7fffffffffffffff', 'FRAME_TOO_LARGE'],
       ['8 bytes, little endian, negative', little(8), '0100000000000080', 'FRAME_LENGTH_INVALID'],
+      [
+        'less than its own field, kept',
+        lengthPrefixed({ sizeBytes: 2, adjustment: -2, strip: 0 }),
+        '0001',
+        'FRAME_LENGTH_INVALID',
+      ],
       ['less than nothing', counts(2, -2), '0001', 'FRAME_LENGTH_INVALID'],
       ['adjusted beyond the maximum', adjusted(2, 10, 100), '005b', 'FRAME_TOO_LARGE'],
       [

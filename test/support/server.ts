@@ -1,14 +1,15 @@
 import {
   type CloseReason,
   type Connection,
+  type Metrics,
   type Request,
   SocketServer,
   type SocketServerOptions,
 } from 'odradek';
-import { expect, onTestFinished } from 'vitest';
+import { expect, onTestFinished, vi } from 'vitest';
 import { Client, type ClientOptions } from './client.js';
 import type { TransportName } from './transports.js';
-import { Inbox } from './wait.js';
+import { Inbox, patienceMs } from './wait.js';
 
 export interface HandlerError {
   readonly error: unknown;
@@ -75,6 +76,17 @@ export function expectNothingLeft<State>(server: SocketServer<State>): void {
     processors: [],
   });
   expect(metrics.connectionsClosedTotal).toBe(metrics.connectionsAcceptedTotal);
+}
+
+/** Waits until the counters say so: those of other threads may come a little after their deeds. */
+export async function expectMetrics<State>(
+  server: SocketServer<State>,
+  expected: Partial<Metrics>,
+): Promise<void> {
+  await vi.waitFor(() => expect(server.metrics()).toMatchObject(expected), {
+    timeout: patienceMs,
+    interval: 1,
+  });
 }
 
 export type TestServerOptions<State> = Partial<SocketServerOptions<State>>;

@@ -89,7 +89,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
       this.#dirty = [];
       for (const channel of dirty) {
         channel.dirty = false;
-        // Behind a write under way its replies stay in the slab, to leave with the next.
+        // Some of its replies are in the slab, on their way or behind a write under way.
         if (!channel.flush()) this.slab.pin();
       }
     }

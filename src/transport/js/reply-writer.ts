@@ -22,7 +22,6 @@ export class ReplyWriter<State> {
   /** Requests whose reply is with the kernel, or that wanted none. */
   answered = 0;
   readonly #socket: Socket;
-  readonly #slab: ReplySlab;
   readonly #outbox: Outbox;
   readonly #counters: Counters;
   readonly #onWritten: () => void;
@@ -32,7 +31,6 @@ export class ReplyWriter<State> {
   /** @param onWritten called when a write ends later than in the {@link flush} that began it */
   constructor(socket: Socket, slab: ReplySlab, counters: Counters, onWritten: () => void) {
     this.#socket = socket;
-    this.#slab = slab;
     this.#outbox = new Outbox(slab);
     this.#counters = counters;
     this.#onWritten = onWritten;
@@ -63,7 +61,6 @@ export class ReplyWriter<State> {
     const parts = this.#outbox.take();
     if (parts.length > 0) this.#write(parts, this.#writing);
     if (parts.length === 0 || this.#isWritten()) this.#settle(this.#writing);
-    else this.#slab.pin();
   }
 
   /** The socket is dead: nothing more will be sent. */
