@@ -220,8 +220,9 @@ describe.each(transports)('metrics (%s)', (transport) => {
     const { cut } = await server.close({ timeoutMs: 30 });
     expect(cut).toBeGreaterThan(0);
     expectNothingLeft(server);
-    const { connectionsAcceptedTotal, requestsTotal, responsesTotal } = server.metrics();
-    expect(testServer.closed.all).toHaveLength(connectionsAcceptedTotal);
+    const { requestsTotal, responsesTotal } = server.metrics();
+    // A socket that was accepted in the last moment may have been closed before anybody saw it.
+    expect(testServer.closed.all).toHaveLength(testServer.opened.all.length);
     const unanswered = testServer.closed.all.reduce((sum, reason) => sum + reason.unanswered, 0);
     // No request is lost: each was answered, or is counted in some connection's reason.
     expect(responsesTotal + unanswered).toBe(requestsTotal);
