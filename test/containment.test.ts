@@ -1,6 +1,7 @@
 import { noReply, OdradekError, type Request } from 'odradek';
 import { describe, expect, it } from 'vitest';
 import { bytes, expectBytes, frame, frames, pattern } from './support/bytes.js';
+import { expectSeesAnotherEnd } from './support/handlers.js';
 import { expectMetrics, startServer, type TestServer } from './support/server.js';
 import { thenable } from './support/thenable.js';
 import { transports } from './support/transports.js';
@@ -346,13 +347,6 @@ function failing(handler: (request: Request) => unknown) {
 async function expectServes(client: Awaited<ReturnType<TestServer['connect']>>): Promise<void> {
   client.send(frame('still there?'));
   expect(await client.readText()).toBe('still there?');
-}
-
-/** Opens and closes another connection: what came before it has been seen as well. */
-async function expectSeesAnotherEnd(testServer: TestServer): Promise<void> {
-  const other = await testServer.connect();
-  other.end();
-  expect(await testServer.closed.next()).toMatchObject({ code: 'PEER_CLOSED' });
 }
 
 function text(error: unknown): string {

@@ -1,7 +1,8 @@
 import { SocketServer } from 'odradek';
 import { describe, expect, it } from 'vitest';
 import { frame, frames, numbered, pattern } from './support/bytes.js';
-import { startServer, type TestServer } from './support/server.js';
+import { expectSeesAnotherEnd } from './support/handlers.js';
+import { startServer } from './support/server.js';
 import { defer, nextTurn, until } from './support/wait.js';
 
 /** In what the js transport differs from the native one, since `node:net` can't do it. */
@@ -104,10 +105,3 @@ describe('the js transport', () => {
     await server.close();
   });
 });
-
-/** A whole other connection: what came before it has been seen, if it could be. */
-async function expectSeesAnotherEnd(testServer: TestServer): Promise<void> {
-  const other = await testServer.connect();
-  other.end();
-  expect(await testServer.closed.next()).toMatchObject({ code: 'PEER_CLOSED' });
-}

@@ -1,23 +1,13 @@
 import { noReply, type Request, replyAndClose, type SentOutcome } from 'odradek';
 import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.js';
+import { startWithheld } from './support/handlers.js';
 import { startServer } from './support/server.js';
 import { transports } from './support/transports.js';
-import { defer, Inbox, nextTurn, until, within } from './support/wait.js';
+import { Inbox, nextTurn, until, within } from './support/wait.js';
 
 describe.each(transports)('request (%s)', (transport) => {
-  /** A server whose handler hands every request out and waits for the test's answer. */
-  async function withheld() {
-    const requests = new Inbox<Request>('a request');
-    const answer = defer<Uint8Array>();
-    const testServer = await startServer(transport, {
-      handler: (request) => {
-        requests.push(request);
-        return answer.promise;
-      },
-    });
-    return { testServer, requests, answer };
-  }
+  const withheld = () => startWithheld(transport);
 
   it('says where it came from', async () => {
     const { testServer, requests, answer } = await withheld();

@@ -23,6 +23,18 @@ export async function until(condition: () => boolean, what: string): Promise<voi
   }
 }
 
+/** Waits until a number has not changed for a while: what was under way has arrived. */
+export async function settles(read: () => number): Promise<void> {
+  let last = read();
+  let since = performance.now();
+  await until(() => {
+    const now = read();
+    if (now !== last) since = performance.now();
+    last = now;
+    return performance.now() - since > 100;
+  }, 'rest');
+}
+
 /** The rest of this turn of the event loop, and what it has already scheduled. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));

@@ -1,0 +1,105 @@
+import type { Framing, Request } from 'odradek';
+import { expect } from 'vitest';
+import type { Client } from './client.js';
+import { startServer, type TestServer } from './server.js';
+import type { TransportName } from './transports.js';
+import { type Deferred, defer, Inbox } from './wait.js';
+
+/** An echo server of one framing, a client, and the bodies that the handler saw. */
+export async function startEcho(
+  transport: TransportName,
+  framing: Framing,
+  options: { frameReplies?: boolean } = {},
+) {
+  const bodies: Buffer[] = [];
+  const testServer = await startServer(transport, {
+    framing,
+    ...options,
+    handler: (request) => {
+      bodies.push(request.body);
+      return request.body;
+    },
+  });
+  return { testServer, client: await testServer.connect(), bodies };
+}
+
+/** Sends bytes that break the framing, and sees their connection end for that reason. */
+export async function expectRefused(
+  transport: TransportName,
+  framing: Framing,
+  broken: Buffer,
+  code: string,
+  message: RegExp = /./,
+): Promise<void> {
+  const echo = await startEcho(transport, framing, { frameReplies: false });
+  echo.client.send(broken);
+  await expectEnd(echo.testServer, echo.client, '');
+  const reason = echo.testServer.closed.all[0];
+  expect(reason).toMatchObject({ code, unanswered: 0 });
+  expect(reason?.message).toMatch(message);
+  expect(echo.bodies).toHaveLength(0);
+}
+
+/** The client reads `rest` and then EOF, and the server reports the end. */
+export async function expectEnd(
+  testServer: TestServer,
+  client: Client,
+  rest: string,
+): Promise<void> {
+  expect((await client.readToEnd()).toString()).toBe(rest);
+  await testServer.closed.next();
+}
+
+/** Opens and closes another connection: what came before it has been seen, if it could be. */
+export async function expectSeesAnotherEnd(testServer: TestServer): Promise<void> {
+  const other = await testServer.connect();
+  other.end();
+  expect(await testServer.closed.next()).toMatchObject({ code: 'PEER_CLOSED' });
+}
+
+/** A server whose handler hands every request out, and answers them all when the test does. */
+export async function startWithheld(transport: TransportName) {
+  const requests = new Inbox<Request>('a request');
+  const answer = defer<Uint8Array>();
+  const testServer = await startServer(transport, {
+    handler: (request) => {
+      requests.push(request);
+      return answer.promise;
+    },
+  });
+  return { testServer, server: testServer.server, requests, answer };
+}
+
+/** A server whose requests wait until the test lets them go one by one, by their text. */
+export async function startParking(
+  transport: TransportName,
+  options: { queuedMaxRequests: number; maxPendingRequests: number },
+) {
+  const taken: string[] = [];
+  const parked = new Map<string, Deferred<Buffer>>();
+  const testServer = await startServer(transport, {
+    ...options,
+    networkThreads: 1,
+    handler: ({ body }) => {
+      const text = body.toString();
+      const reply = defer<Buffer>();
+      taken.push(text);
+      parked.set(text, reply);
+      return reply.promise;
+    },
+  });
+  const answer = (text: string): void => parked.get(text)?.resolve(Buffer.from(text));
+  /** Pending requests, queued requests, waiting connections. */
+  const metrics = (): [number, number, number] => {
+    const { pendingRequests, requestQueueSize, connectionsWaitingForRoom } =
+      testServer.server.metrics();
+    return [pendingRequests, requestQueueSize, connectionsWaitingForRoom];
+  };
+  return { testServer, taken, answer, metrics };
+}
+
+export async function connectMany(testServer: TestServer, count: number): Promise<Client[]> {
+  const clients: Client[] = [];
+  for (let i = 0; i < count; i++) clients.push(await testServer.connect());
+  return clients;
+}
