@@ -137,7 +137,7 @@ void FakeConnection::fail(int error) {
 }
 
 std::string FakeConnection::take(size_t most) {
-  const std::string taken = outbound_.substr(0, most);
+  std::string taken = outbound_.substr(0, most);
   outbound_.erase(0, taken.size());
   if (is_full_ && outbound_.size() < window_) {
     is_full_ = false;

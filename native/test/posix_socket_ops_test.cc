@@ -21,7 +21,7 @@ using test::Descriptor;
 
 class PosixSocketOpsTest : public testing::Test {
  protected:
-  Descriptor listen(Endpoint where = {"127.0.0.1", 0}) {
+  Descriptor listen(const Endpoint& where = {"127.0.0.1", 0}) {
     return Descriptor(sockets.listen(where, 16, &bound, &step));
   }
 

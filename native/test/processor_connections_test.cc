@@ -11,10 +11,8 @@
 namespace odradek {
 namespace {
 
-using test::BenchOptions;
 using test::FakeConnection;
 using test::framed;
-using test::framedAll;
 using test::ProcessorBench;
 using test::Taken;
 

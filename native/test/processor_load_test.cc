@@ -11,7 +11,6 @@
 namespace odradek {
 namespace {
 
-using test::BenchOptions;
 using test::FakeConnection;
 using test::framed;
 using test::framedAll;

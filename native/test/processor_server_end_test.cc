@@ -10,7 +10,6 @@
 namespace odradek {
 namespace {
 
-using test::BenchOptions;
 using test::FakeConnection;
 using test::framed;
 using test::framedAll;
@@ -47,7 +46,7 @@ TEST(ProcessorDrain, WhatWasReceivedButNotFramedIsAnsweredToo) {
   FakeConnection& client = bench.connect();
   std::string sent;
   for (uint32_t i = 0; i < kFramesPerBatch + 3; i++) sent += framed(std::to_string(i));
-  client.send(sent + "\0\0");
+  client.send(sent + std::string(2, '\0'));
   bench.run();
   bench.processor->drain();
   bench.run();

@@ -102,6 +102,7 @@ TEST_F(SocketServerTest, NobodySleepsOnWorkWithOnePlaceInTheQueue) {
     });
   }
   for (std::thread& client : clients) client.join();
+  echo.stop();
   EXPECT_EQ(echo.answered, 4u * (300 + 150));
 }
 
@@ -127,7 +128,7 @@ TEST_F(SocketServerTest, ClientsComeAndGoInEveryWay) {
             EXPECT_TRUE(client.sawEnd());
             break;
           case 2:
-            client.send("\0\0\0");
+            client.send(std::string(3, '\0'));
             break;
           default:
             break;
@@ -149,7 +150,7 @@ TEST_F(SocketServerTest, DrainAnswersWhatWasReceivedAndRefusesTheRest) {
   Client busy(echo.port());
   Client idle(echo.port());
   busy.send(framed("received"));
-  while (echo.server->requests().queued() == 0) std::this_thread::yield();
+  while (echo.opened < 2 || echo.server->requests().queued() == 0) std::this_thread::yield();
   const uint16_t port = echo.port();
   echo.server->drain();
   EXPECT_TRUE(idle.sawEnd());

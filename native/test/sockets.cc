@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -74,11 +75,11 @@ std::pair<Descriptor, Descriptor> connectedPair() {
   sockaddr_in address = loopback(0);
   socklen_t length = sizeof(address);
   auto* name = reinterpret_cast<sockaddr*>(&address);
-  ::bind(listener.fd(), name, sizeof(address));
-  ::listen(listener.fd(), 1);
+  EXPECT_EQ(::bind(listener.fd(), name, sizeof(address)), 0);
+  EXPECT_EQ(::listen(listener.fd(), 1), 0);
   ::getsockname(listener.fd(), name, &length);
   Descriptor client(::socket(AF_INET, SOCK_STREAM, 0));
-  ::connect(client.fd(), name, sizeof(address));
+  EXPECT_EQ(::connect(client.fd(), name, sizeof(address)), 0);
   Descriptor server(::accept(listener.fd(), nullptr, nullptr));
   ::fcntl(server.fd(), F_SETFL, O_NONBLOCK);
   return {std::move(server), std::move(client)};
