@@ -52,6 +52,8 @@ bool Processor::turn() {
   closeExcessConnections();
   const CloseReason stop = stop_asked_.load(std::memory_order_acquire);
   if (lost_ == 0 && stop == CloseReason::kNone) return true;
+  // What was given before stop() was called still leaves, as far as the kernel takes it.
+  applyCommands();
   closeAll(lost_ != 0 ? CloseReason::kReactorLost : stop);
   return false;
 }
@@ -65,24 +67,11 @@ void Processor::configureNewConnections() {
 }
 
 void Processor::processNewResponses() {
-  CommandBatch* batch = commands_.takeAll();
-  while (batch != nullptr) {
-    for (Command& command : batch->commands) apply(command);
-    CommandBatch* next = batch->next;
-    delete batch;
-    batch = next;
-  }
-  // One gathered write for each connection, whatever number of replies it got.
-  for (Channel* channel : touched_) {
-    channel->in_touched = false;
-    flush(*channel);
-  }
-  touched_.clear();
+  applyCommands();
   // What the kernel took at once is complete: its connections are read in this turn already.
   processCompletedSends();
   serveWaiters();
 }
-
 void Processor::poll() {
   int64_t timeout_ns = pollTimeout();
   if (timeout_ns != 0 && !doorbell_.trySleep()) timeout_ns = 0;
@@ -148,6 +137,22 @@ void Processor::closeExcessConnections() {
 }
 
 // --- Between turns -----------------------------------------------------------------------------
+
+void Processor::applyCommands() {
+  CommandBatch* batch = commands_.takeAll();
+  while (batch != nullptr) {
+    for (Command& command : batch->commands) apply(command);
+    CommandBatch* next = batch->next;
+    delete batch;
+    batch = next;
+  }
+  // One gathered write for each connection, whatever number of replies it got.
+  for (Channel* channel : touched_) {
+    channel->in_touched = false;
+    flush(*channel);
+  }
+  touched_.clear();
+}
 
 int64_t Processor::pollTimeout() {
   // Whatever this turn has begun goes on before the loop may sleep.

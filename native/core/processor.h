@@ -117,6 +117,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void takeNewConnections();
   void configure(NewConnection& connection);
   void refuse(const NewConnection& connection);
+  void applyCommands();
   void apply(Command& command);
   void applyReply(Channel& channel, Command& command);
   void applySetFraming(Channel& channel, Command& command);

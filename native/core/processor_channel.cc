@@ -79,8 +79,10 @@ void Processor::apply(Command& command) {
       markReady(*channel);
       break;
     case Command::Kind::kClose:
-      if (channel->life == Channel::Life::kOpen) channel->is_cut = true;
+      // Also where the connection was closing already, and waited for answers.
+      if (channel->isLive()) channel->is_cut = true;
       beginClose(*channel, command.reason);
+      finishIfDone(*channel);
       break;
     case Command::Kind::kSetFraming:
       applySetFraming(*channel, command);
@@ -383,9 +385,11 @@ void Processor::shutDown(Channel& channel) {
 }
 
 void Processor::discardInput(Channel& channel) {
+  // Not the slab: an orderly end must not depend on memory.
+  std::byte bin[kMinReadBytes];
   while (channel.is_readable) {
-    if (channel.lingered_bytes >= kLingerBytes || !slab_.ensure(kMinReadBytes)) break;
-    const iovec part = {slab_.at(), slab_.room()};
+    if (channel.lingered_bytes >= kLingerBytes) break;
+    const iovec part = {bin, sizeof(bin)};
     const ssize_t count = sockets_.read(channel.fd, &part, 1);
     counters_.reads.add(1);
     if (count == -EINTR) continue;

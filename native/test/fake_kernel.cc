@@ -49,7 +49,7 @@ int FakePoller::add(int fd, uint64_t token) {
   source->poller_ = this;
   source->token_ = token;
   // As epoll does: what holds at this moment is an event.
-  const PollEvent state = source->state();
+  const PollEvent state = source->look();
   if (state.readable || state.writable || state.failed) source->notify();
   return 0;
 }
@@ -82,7 +82,7 @@ int FakePoller::collect(PollEvent* events, int capacity) {
     FakeSource* source = queue_.front();
     queue_.pop_front();
     source->is_queued_ = false;
-    events[count] = source->state();
+    events[count] = source->look();
     events[count++].token = source->token_;
   }
   return count;
@@ -164,10 +164,11 @@ void FakeConnection::failWrites(std::initializer_list<int> errors) {
 
 // --- A connection, as the server's kernel sees it ----------------------------------------------
 
-PollEvent FakeConnection::state() const {
+PollEvent FakeConnection::look() {
+  is_full_ = !is_reset_ && outbound_.size() >= window_;
   return {
       .readable = !inbound_.empty() || inbound_end_ || error_ != 0,
-      .writable = is_reset_ || outbound_.size() < window_,
+      .writable = !is_full_,
       .peer_closed = inbound_end_,
       .urgent = urgent_at_ != std::string::npos,
       .failed = error_ != 0,
@@ -241,7 +242,7 @@ void FakeConnection::serverClose() {
 
 // --- Listeners ---------------------------------------------------------------------------------
 
-PollEvent FakeListener::state() const { return {.readable = !waiting_.empty()}; }
+PollEvent FakeListener::look() { return {.readable = !waiting_.empty()}; }
 
 void FakeListener::failAccepts(std::initializer_list<int> errors) {
   faults_.insert(faults_.end(), errors);
@@ -266,14 +267,19 @@ void FakeKernel::misuse(const char* call, int fd) {
   misuses_.push_back(std::string(call) + " of descriptor " + std::to_string(fd));
 }
 
-FakeConnection* FakeKernel::connection(int fd, const char* call) {
+FakeConnection* FakeKernel::connectionAt(int fd) {
   const auto found = table_.find(fd);
   auto* source = found == table_.end() ? nullptr : found->second;
   for (const auto& known : connections_) {
     if (known.get() == source) return known.get();
   }
-  misuse(call, fd);
   return nullptr;
+}
+
+FakeConnection* FakeKernel::connection(int fd, const char* call) {
+  FakeConnection* found = connectionAt(fd);
+  if (found == nullptr) misuse(call, fd);
+  return found;
 }
 
 int FakeKernel::listen(const Endpoint& where, int, Endpoint* bound, const char** step) {
@@ -292,9 +298,9 @@ int FakeKernel::accept(int fd, Endpoint* local, Endpoint* remote) {
     if (listener->waiting_.empty()) return -EAGAIN;
     const int accepted = open(listener->waiting_.front());
     if (accepted < 0) return accepted;
-    listener->waiting_.pop_front();
     *local = {"127.0.0.1", 9092};
-    *remote = {"127.0.0.1", next_port_++};
+    *remote = {"127.0.0.1", listener->waiting_.front()->port};
+    listener->waiting_.pop_front();
     return accepted;
   }
   misuse("accept", fd);
@@ -336,6 +342,12 @@ void FakeKernel::close(int fd) {
   for (const auto& known : connections_) {
     if (known.get() == source) known->serverClose();
   }
+  for (const auto& known : listeners_) {
+    if (known.get() != source) continue;
+    // Whoever still waited to be accepted is refused.
+    for (FakeConnection* waiting : known->waiting_) waiting->client_reset_ = true;
+    known->waiting_.clear();
+  }
 }
 
 int FakeKernel::openSpare() { return open(nullptr); }
@@ -350,9 +362,15 @@ FakeListener& FakeKernel::openListener() {
 
 FakeConnection& FakeKernel::connect(FakeListener& listener) {
   connections_.push_back(std::make_unique<FakeConnection>());
-  listener.waiting_.push_back(connections_.back().get());
-  listener.notify();
-  return *connections_.back();
+  FakeConnection& connection = *connections_.back();
+  connection.port = next_port_++;
+  if (listener.isOpen()) {
+    listener.waiting_.push_back(&connection);
+    listener.notify();
+  } else {
+    connection.client_reset_ = true;
+  }
+  return connection;
 }
 
 FakeConnection& FakeKernel::connected() {

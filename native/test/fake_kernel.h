@@ -51,7 +51,8 @@ class FakeSource {
  protected:
   ~FakeSource() = default;
 
-  virtual PollEvent state() const = 0;
+  // What holds now. Whoever finds no room is told once there is some, as by Linux's tcp_poll().
+  virtual PollEvent look() = 0;
   // Something changed: the poller will report it once.
   void notify();
 
@@ -97,6 +98,8 @@ class FakeConnection final : public FakeSource {
   void reportSpuriously() { notify(); }
 
   size_t unreadByServer() const { return inbound_.size(); }
+  // The client's end.
+  uint16_t port = 0;
   // System calls that the server has made on this socket.
   uint64_t reads = 0;
   uint64_t writes = 0;
@@ -104,7 +107,7 @@ class FakeConnection final : public FakeSource {
  private:
   friend class FakeKernel;
 
-  PollEvent state() const override;
+  PollEvent look() override;
   ssize_t serverRead(const iovec* parts, int count);
   ssize_t serverWrite(const iovec* parts, int count);
   int serverShutdown();
@@ -140,7 +143,7 @@ class FakeListener final : public FakeSource {
  private:
   friend class FakeKernel;
 
-  PollEvent state() const override;
+  PollEvent look() override;
 
   std::deque<FakeConnection*> waiting_;
   std::deque<int> faults_;
@@ -164,6 +167,10 @@ class FakePoller final : public Poller {
   void failOpen(int error) { open_error_ = error; }
   void failAdds(std::initializer_list<int> errors) { add_errors_.assign(errors); }
   void lose(int error) { lost_ = error; }
+  // Whether a wait() that sleeps has something to return for, its time-out apart.
+  bool isDue() const {
+    return woken_ || lost_ != 0 || !queue_.empty() || !injected_.empty();
+  }
 
   std::function<void()> on_sleep;
   uint64_t waits = 0;
@@ -206,7 +213,7 @@ class FakeKernel final : public SocketOps {
 
   // --- The script --------------------------------------------------------------------------------
   FakeListener& openListener();
-  // A client connects and waits to be accepted.
+  // A client connects and waits to be accepted; where nobody listens any more, it is refused.
   FakeConnection& connect(FakeListener& listener);
   // A connection that has been accepted already.
   FakeConnection& connected();
@@ -214,6 +221,8 @@ class FakeKernel final : public SocketOps {
   void limitDescriptors(size_t most) { most_descriptors_ = most; }
 
   size_t descriptors() const { return table_.size(); }
+  // The connection with this descriptor; null if there is none.
+  FakeConnection* connectionAt(int fd);
   // Calls that no correct program makes: on descriptors that aren't open.
   const std::vector<std::string>& misuses() const { return misuses_; }
 

@@ -1,0 +1,330 @@
+#include "client.h"
+
+#include <algorithm>
+
+#include "../core/bounds.h"
+
+namespace odradek::sim {
+namespace {
+
+// A client makes no more frames while it has so much to send.
+constexpr size_t kMostBacklog = 400'000;
+
+void appendLength(std::string& stream, const Framing& framing, uint64_t length) {
+  stream.append(framing.offset, 'o');
+  for (uint32_t i = 0; i < framing.size_bytes; i++) {
+    const uint32_t shift = 8 * (framing.big_endian ? framing.size_bytes - 1 - i : i);
+    stream += static_cast<char>(length >> shift);
+  }
+}
+
+void appendVarint(std::string& stream, uint64_t length) {
+  for (; length >= 0x80; length >>= 7) stream += static_cast<char>(length | 0x80);
+  stream += static_cast<char>(length);
+}
+
+}  // namespace
+
+Client::Client(Stage& stage, uint32_t number, uint32_t listener, test::FakeConnection& socket)
+    : stage_(stage),
+      number_(number),
+      listener_(listener),
+      socket_(socket),
+      first_framing_(stage.plan.framings[listener]),
+      second_framing_(stage.plan.framings[stage.random.below(
+          static_cast<uint32_t>(stage.plan.framings.size()))]) {
+  const bool may_switch = first_framing_.kind != Framing::Kind::kRaw;
+  if (stage.plan.negotiates && may_switch && stage.random.chance(500)) {
+    switch_frame_ = stage.random.below(4);
+  }
+}
+
+// --- What it does ------------------------------------------------------------------------------
+
+void Client::act() {
+  if (!reads_ && stage_.random.chance(100)) {
+    reads_ = true;
+    socket_.setWindow(256 * 1024);
+  }
+  if (stage_.strikes(Fault::kClientReset)) {
+    stage_.trace.note("client %u resets", number_);
+    did_reset_ = true;
+    return socket_.reset();
+  }
+  if (stage_.strikes(Fault::kClientGone)) {
+    stage_.trace.note("client %u closes", number_);
+    is_gone_ = true;
+    return socket_.close();
+  }
+  if (reads_ && stage_.strikes(Fault::kStopsReading)) {
+    stage_.trace.note("client %u stops reading", number_);
+    reads_ = false;
+    return socket_.setWindow(stage_.random.below(2000));
+  }
+  if (!has_ended_ && stage_.strikes(Fault::kHalfClose)) return end();
+  if (!has_ended_ && stage_.strikes(Fault::kBrokenFrame)) return breakFraming();
+  switch (stage_.random.below(5)) {
+    case 0:
+    case 1:
+      return makeFrames();
+    case 2:
+    case 3:
+      return send();
+    default:
+      return take(stage_.random.chance(300) ? stage_.random.below(500) : std::string::npos);
+  }
+}
+
+void Client::makeFrames() {
+  if (has_ended_ || broken_at_ != std::string::npos) return;
+  if (stream_.size() - sent_ > kMostBacklog) return;
+  const uint32_t count = stage_.random.pick<uint32_t>({1, 1, 1, 2, 5, 20, 70});
+  for (uint32_t i = 0; i < count; i++) {
+    size_t bytes = stage_.random.below(40);
+    if (stage_.random.chance(150)) bytes = stage_.random.below(300);
+    if (stage_.random.chance(15)) bytes = stage_.random.below(200'000);
+    makeFrame(std::min<size_t>(bytes, framing().max_frame_bytes));
+  }
+  if (stage_.random.chance(500)) send();
+}
+
+void Client::makeFrame(size_t body_bytes) {
+  const Framing& framing = this->framing();
+  if (isRaw()) body_bytes++;
+  const size_t begin = stream_.size();
+  if (framing.kind == Framing::Kind::kLengthPrefixed) appendLength(stream_, framing, body_bytes);
+  if (framing.kind == Framing::Kind::kVarintPrefixed) appendVarint(stream_, body_bytes);
+  // Letters that depend on the connection and the place, so that nothing passes for anything else.
+  auto state = static_cast<uint32_t>(number_ * 2'654'435'761u + begin);
+  for (size_t i = 0; i < body_bytes; i++) {
+    state = state * 1'664'525 + 1'013'904'223;
+    stream_ += static_cast<char>('a' + (state >> 24) % 26);
+  }
+  size_t body = body_bytes;
+  if (framing.kind == Framing::Kind::kLengthPrefixed && framing.strip == 0) {
+    body = stream_.size() - begin;
+  }
+  if (framing.kind == Framing::Kind::kDelimited) {
+    stream_ += "\r\n";
+    if (!framing.strip_delimiter) body += 2;
+  }
+  frames_.push_back({stream_.size(), body});
+}
+
+void Client::breakFraming() {
+  const Framing& framing = this->framing();
+  if (isRaw() || broken_at_ != std::string::npos) return;
+  stage_.trace.note("client %u will break its framing", number_);
+  broken_at_ = stream_.size();
+  const uint64_t too_large = uint64_t{framing.max_frame_bytes} + 1;
+  const bool is_signed = framing.size_bytes >= 4;
+  switch (framing.kind) {
+    case Framing::Kind::kLengthPrefixed:
+      appendLength(stream_, framing,
+                   is_signed && stage_.random.chance(500) ? UINT64_MAX : too_large);
+      break;
+    case Framing::Kind::kVarintPrefixed:
+      if (stage_.random.chance(500)) {
+        appendVarint(stream_, too_large);
+      } else {
+        stream_.append(6, '\xff');
+      }
+      break;
+    default:
+      stream_.append(too_large + 1, 'x');
+      break;
+  }
+  stream_.append(stage_.random.below(20), 'z');
+}
+
+void Client::send() {
+  const size_t left = stream_.size() - sent_;
+  if (left == 0) return;
+  size_t bytes = left;
+  if (stage_.strikes(Fault::kDribble)) {
+    bytes = std::min<size_t>(left, 1 + stage_.random.below(5));
+  } else if (stage_.random.chance(300)) {
+    bytes = 1 + stage_.random.below(static_cast<uint32_t>(left));
+  }
+  sendUpTo(sent_ + bytes);
+}
+
+void Client::sendUpTo(size_t bytes) {
+  if (bytes <= sent_) return;
+  stage_.trace.note("client %u sends %zu bytes", number_, bytes - sent_);
+  const std::string_view piece = std::string_view(stream_).substr(sent_, bytes - sent_);
+  if (shut_at_ns_ != 0) sent_after_shut_ += piece.size();
+  if (stage_.strikes(Fault::kUrgent)) {
+    socket_.sendUrgent(piece);
+  } else {
+    socket_.send(piece);
+  }
+  sent_ = bytes;
+}
+
+// Sends up to the end of a frame, or further, and ends its side of the connection.
+void Client::end() {
+  if (has_ended_ || !mayAct()) return;
+  size_t until = sent_;
+  if (broken_at_ != std::string::npos) {
+    until = stream_.size();
+  } else {
+    for (const Frame& frame : frames_) {
+      if (frame.end < sent_) continue;
+      until = frame.end;
+      break;
+    }
+    if (until < stream_.size() && stage_.strikes(Fault::kTruncatedFrame)) {
+      until += stage_.random.below(static_cast<uint32_t>(stream_.size() - until));
+    }
+  }
+  sendUpTo(until);
+  stream_.resize(sent_);
+  while (!frames_.empty() && frames_.back().end > sent_) frames_.pop_back();
+  stage_.trace.note("client %u ends", number_);
+  has_ended_ = true;
+  socket_.end();
+}
+
+void Client::take(size_t most) {
+  if (!reads_) return;
+  const std::string taken = socket_.take(most);
+  if (taken.empty()) return;
+  stage_.trace.note("client %u reads %zu bytes", number_, taken.size());
+  SIM_CHECK(stage_.trace, "replies-in-order",
+            expected_.compare(received_, taken.size(), taken) == 0,
+            "client %u got at byte %zu '%.60s' instead of '%.60s'", number_, received_,
+            taken.c_str(), expected_.substr(std::min(received_, expected_.size()), 60).c_str());
+  received_ += taken.size();
+}
+
+void Client::finish() {
+  if (!mayAct()) return;
+  reads_ = true;
+  socket_.setWindow(1 << 30);
+  sendUpTo(stream_.size());
+  take(std::string::npos);
+}
+
+// --- What it must see --------------------------------------------------------------------------
+
+void Client::delivered(const Request& request) {
+  const auto* bytes = reinterpret_cast<const char*>(request.block->data() + request.offset);
+  const std::string_view frame(bytes, request.frame_bytes);
+  const bool is_next = delivered_bytes_ + frame.size() <= sent_ &&
+                       std::string_view(stream_).substr(delivered_bytes_, frame.size()) == frame;
+  SIM_CHECK(stage_.trace, "requests-in-order", is_next && request.sequence == next_sequence_,
+            "client %u: %zu bytes at %zu are not its next request (sequence %u, expected %u)",
+            number_, frame.size(), delivered_bytes_, request.sequence, next_sequence_);
+  next_sequence_++;
+  delivered_bytes_ += frame.size();
+  // Behind the switch, what was cut by the old framing is no frame of the client's.
+  const bool is_provisional = delivered_frames_ > switch_frame_ && !has_switched_;
+  const Framing& framing = delivered_frames_ > switch_frame_ ? second_framing_ : first_framing_;
+  if (is_provisional || framing.kind == Framing::Kind::kRaw) return;
+  const bool is_frame = delivered_frames_ < frames_.size() &&
+                        frames_[delivered_frames_].end == delivered_bytes_ &&
+                        frames_[delivered_frames_].body_bytes == request.body_end - request.body_begin;
+  SIM_CHECK(stage_.trace, "frames-as-sent", is_frame,
+            "client %u: what ends at byte %zu is not its frame %zu", number_, delivered_bytes_,
+            delivered_frames_);
+  delivered_frames_++;
+}
+
+void Client::checkBody(const Request& request, size_t at) const {
+  const auto* bytes = reinterpret_cast<const char*>(request.block->data() + request.offset);
+  SIM_CHECK(stage_.trace, "body-intact",
+            stream_.compare(at, request.frame_bytes, bytes, request.frame_bytes) == 0,
+            "client %u: the request at byte %zu has changed in the handler's hands", number_, at);
+}
+
+void Client::reframed(size_t bytes, uint32_t count) {
+  has_switched_ = true;
+  delivered_bytes_ -= bytes;
+  next_sequence_ -= count;
+}
+
+void Client::serverClosed() {
+  has_outstayed_ =
+      shut_at_ns_ != 0 && stage_.kernel.clock.now() - shut_at_ns_ >= kLingerNs;
+}
+
+bool Client::isWithinFrame() const {
+  if (isRaw() || broken_at_ != std::string::npos) return false;
+  return sent_ != (frames_.empty() ? 0 : frames_.back().end);
+}
+
+// Whether anything happened on this connection that explains its end.
+bool Client::explains(const Event& event) const {
+  const bool is_over = has_ended_ || is_gone_;
+  switch (event.reason) {
+    case CloseReason::kPeerClosed:
+      return is_over && (!isWithinFrame() || is_gone_);
+    case CloseReason::kTruncatedFrame:
+      return is_over && (isWithinFrame() || is_gone_ || broken_at_ != std::string::npos);
+    case CloseReason::kPeerReset:
+      return did_reset_ || is_gone_ || was_failed_;
+    case CloseReason::kIoError:
+      return was_failed_;
+    case CloseReason::kFrameTooLarge:
+    case CloseReason::kFrameLengthInvalid:
+    case CloseReason::kFrameInvalid:
+      return broken_at_ != std::string::npos;
+    default:
+      return true;  // the service's reasons: Handlers knows them
+  }
+}
+
+void Client::closed(const Event& event, uint32_t unanswered, bool is_stopped) {
+  SIM_CHECK(stage_.trace, "one-end", !was_closed_, "client %u: a second closed event", number_);
+  was_closed_ = true;
+  reason_ = event.reason;
+  SIM_CHECK(stage_.trace, "reason-has-cause", explains(event),
+            "client %u: closed for reason %d, which nothing explains", number_,
+            static_cast<int>(event.reason));
+  was_stopped_ = is_stopped;
+  if (!isWithoutFaults() || is_stopped) return;
+  // Requests withdrawn from a connection that was closing already are among the unanswered.
+  if (event.reason == CloseReason::kOutOfMemory && has_switched_) return;
+  SIM_CHECK(stage_.trace, "unanswered-counted", event.count == unanswered,
+            "client %u: %u requests reported unanswered, %u were", number_, event.count,
+            unanswered);
+}
+
+void Client::checkNothingWaits() const {
+  if (!isWithoutFaults() || was_closed_) return;
+  const bool is_closing = has_ended_ || broken_at_ != std::string::npos;
+  SIM_CHECK(stage_.trace, "nothing-waits", !is_closing,
+            "client %u has ended or broken its stream, and is still open", number_);
+  const size_t framed = frames_.empty() ? 0 : frames_.back().end;
+  SIM_CHECK(stage_.trace, "nothing-waits", delivered_bytes_ == framed,
+            "client %u: %zu of %zu bytes were delivered", number_, delivered_bytes_, framed);
+  SIM_CHECK(stage_.trace, "nothing-waits", received_ == expected_.size(),
+            "client %u: %zu of %zu reply bytes have arrived", number_, received_,
+            expected_.size());
+}
+
+void Client::checkOrderlyEnd() const {
+  if (!isWithoutFaults() || !was_closed_ || was_stopped_) return;
+  // It sent on after the server's goodbye, or more than the server discards in its time.
+  const bool outlived = sent_after_shut_ > 0 || discarded_ >= kLingerBytes || has_outstayed_;
+  SIM_CHECK(stage_.trace, "orderly-end", outlived || !socket_.sawReset(),
+            "client %u: an orderly close reached it as a reset", number_);
+  if (socket_.sawReset()) return;
+  // Drained while onConnect was still deciding.
+  if (reason_ == CloseReason::kServerClosed && received_ == 0 && expected_.size() == greeting_) {
+    return;
+  }
+  SIM_CHECK(stage_.trace, "orderly-end", received_ == expected_.size() && socket_.sawEnd(),
+            "client %u: the connection ended after %zu of %zu reply bytes", number_, received_,
+            expected_.size());
+}
+
+void Client::checkGivenBeforeStop() const {
+  if (!isWithoutFaults() || was_blocked_ || greeting_ > 0) return;
+  SIM_CHECK(stage_.trace, "given-before-stop", written_ >= owed_at_stop_,
+            "client %u: %zu reply bytes were given before the stop, %zu have left", number_,
+            owed_at_stop_, written_);
+}
+
+}  // namespace odradek::sim

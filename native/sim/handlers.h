@@ -1,0 +1,128 @@
+// The JavaScript thread of a simulation: claims requests, answers them at once, late or never, and
+// takes events, by the same rules as src/transport/native and src/handler-pool.ts.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/consumer.h"
+#include "../core/processor.h"
+#include "../test/fake_memory.h"
+#include "client.h"
+#include "stage.h"
+
+namespace odradek::sim {
+
+class Handlers final : public Consumer {
+ public:
+  Handlers(Stage& stage, RequestChannel& requests) : stage_(stage), requests_(requests) {}
+  ~Handlers();
+
+  void serve(std::vector<Processor*> processors) { processors_ = std::move(processors); }
+  // Whose connection has this port.
+  void expect(uint16_t port, Client& client) { clients_[port] = &client; }
+
+  bool hasOpened(const Client& client) const {
+    return !clients_.contains(client.socket().port);
+  }
+  // Somebody rang, or the last turn left work.
+  bool isAwake() const { return is_awake_; }
+  // One turn: claims, events, handlers.
+  void turn();
+  // Answers one of the requests that are in a handler's hands.
+  bool hasLate(bool with_never) const;
+  void answerLate(bool with_never);
+
+  // The server was told to end: from now on closed connections need no other reason.
+  void drained() { was_drained_ = true; }
+  void stopped() { was_stopped_ = true; }
+  void lost() { was_lost_ = true; }
+
+  // After every loop has ended.
+  void checkEnd() const;
+  uint64_t opened() const { return opened_; }
+  uint64_t closed() const { return closed_; }
+  uint64_t unanswered() const { return unanswered_; }
+  uint64_t fatals() const { return fatals_; }
+
+  test::FakeMemory memory;
+
+ private:
+  struct Held {
+    Request request;
+    size_t at = 0;  // in the client's stream
+  };
+  struct Session {
+    ChannelId id;
+    Client* client = nullptr;
+    std::deque<Held> queue;  // the first may be in a handler's hands
+    bool is_in_work = false;
+    bool is_never = false;
+    bool is_last_here = true;  // no more of the batch is on its way
+    bool is_switching = false;
+    bool is_closing = false;
+    bool is_accepted = true;
+    bool is_cut = false;
+    CloseReason ordered = CloseReason::kNone;
+    uint32_t discarded = 0;
+    // Replies whose fate is awaited, by sequence: how much must have been written if it was sent.
+    std::map<uint32_t, size_t> sent_marks;
+  };
+  using Key = std::pair<uint32_t, uint64_t>;
+
+  static Key keyOf(const ChannelId& id) {
+    return {id.processor, uint64_t{id.slot} << 32 | id.generation};
+  }
+
+  void wake() override { is_awake_ = true; }
+
+  void takeEvents();
+  void opened(const Event& event);
+  void closed(const Event& event);
+  void sent(const Event& event);
+  void deliver(const Request& request);
+  void accept(Session& session);
+  void startAll(Session& session);
+  void start(Session& session);
+  void switchFraming(Session& session);
+  void answer(Session& session);
+  void answerByBytes(Session& session, Command command);
+  void answerByClose(Session& session, Command command);
+  void discardAll(Session& session);
+  void settleFront(Session& session, Command command, std::string_view bytes);
+  std::string makeReply(const Session& session);
+  void give(Command command, std::string_view bytes);
+  void commandTheGone();
+  void flush();
+  void checkReason(const Session& session, CloseReason reason) const;
+  static bool isLate(const Session& session, bool with_never);
+
+  Stage& stage_;
+  RequestChannel& requests_;
+  std::vector<Processor*> processors_;
+  std::map<uint16_t, Client*> clients_;
+  std::map<Key, std::unique_ptr<Session>> sessions_;
+  std::vector<Session*> touched_;
+  std::vector<ChannelId> gone_;
+  bool is_awake_ = true;
+
+  // The commands of a turn; their bytes lie in one slab.
+  std::vector<Command> commands_;
+  std::string slab_;
+  bool may_extend_ = false;  // the last command may answer further requests
+  int32_t released_ = 0;
+
+  bool was_drained_ = false;
+  bool was_stopped_ = false;
+  bool was_lost_ = false;
+  uint64_t opened_ = 0;
+  uint64_t closed_ = 0;
+  uint64_t unanswered_ = 0;
+  uint64_t fatals_ = 0;
+};
+
+}  // namespace odradek::sim

@@ -1,0 +1,86 @@
+// One thread of the server: an acceptor's or a processor's loop in a fiber, over a poller that
+// sleeps until something is there for it.
+#pragma once
+
+#include <cstdint>
+
+#include "../test/fake_kernel.h"
+#include "fiber.h"
+#include "stage.h"
+
+namespace odradek::sim {
+
+// Something with turns: Acceptor and Processor.
+class Turning {
+ public:
+  virtual bool turn() = 0;
+
+ protected:
+  ~Turning() = default;
+};
+
+template <typename T>
+class TurningOf final : public Turning {
+ public:
+  explicit TurningOf(T& target) : target_(target) {}
+  bool turn() override { return target_.turn(); }
+
+ private:
+  T& target_;
+};
+
+// The fake poller with the plan's faults.
+class FaultyPoller final : public Poller {
+ public:
+  explicit FaultyPoller(Stage& stage);
+
+  int open() override { return poller_.open(); }
+  int add(int fd, uint64_t token) override;
+  int wait(PollEvent* events, int capacity, int64_t timeout_ns) override;
+  void wake() override { poller_.wake(); }
+  int descriptor() const override { return -1; }
+
+  // Whether a sleeping wait() would return now.
+  bool isDue() const;
+  bool isAsleep() const { return is_asleep_; }
+  // When a sleeping wait() returns at the latest; INT64_MAX: only if it is woken.
+  int64_t deadline() const { return deadline_ns_; }
+  void mayBeLost() { may_be_lost_ = true; }
+  bool wasLost() const { return was_lost_; }
+
+ private:
+  Stage& stage_;
+  test::FakePoller poller_;
+  bool is_asleep_ = false;
+  bool may_be_lost_ = false;
+  bool was_lost_ = false;
+  int64_t deadline_ns_ = 0;
+};
+
+class Loop {
+ public:
+  Loop(const char* name, uint32_t number, FaultyPoller& poller, Turning& target)
+      : name_(name), number_(number), poller_(poller), target_(target), fiber_(&Loop::run, this) {}
+
+  const char* name() const { return name_; }
+  uint32_t number() const { return number_; }
+  bool hasEnded() const { return fiber_.hasEnded(); }
+  bool isRunnable() const { return !hasEnded() && (!poller_.isAsleep() || poller_.isDue()); }
+  // When it wakes by itself.
+  int64_t deadline() const { return hasEnded() ? INT64_MAX : poller_.deadline(); }
+  void resume() { fiber_.resume(); }
+
+ private:
+  static void run(void* loop) {
+    while (static_cast<Loop*>(loop)->target_.turn()) {
+    }
+  }
+
+  const char* const name_;
+  const uint32_t number_;
+  FaultyPoller& poller_;
+  Turning& target_;
+  Fiber fiber_;
+};
+
+}  // namespace odradek::sim

@@ -1,0 +1,101 @@
+#include "plan.h"
+
+namespace odradek::sim {
+namespace {
+
+Framing lengthPrefixed(Random& random) {
+  Framing framing;
+  framing.kind = Framing::Kind::kLengthPrefixed;
+  framing.size_bytes = random.pick<uint32_t>({2, 4, 4, 4, 8});
+  framing.big_endian = random.chance(700);
+  framing.offset = random.pick<uint32_t>({0, 0, 0, 3});
+  framing.strip = random.chance(700) ? framing.offset + framing.size_bytes : 0;
+  return framing;
+}
+
+Framing makeFraming(Random& random) {
+  Framing framing;
+  switch (random.below(6)) {
+    case 0:
+      framing.kind = Framing::Kind::kVarintPrefixed;
+      break;
+    case 1:
+      framing.kind = Framing::Kind::kDelimited;
+      framing.delimiter_bytes = 2;
+      framing.delimiter[0] = std::byte{'\r'};
+      framing.delimiter[1] = std::byte{'\n'};
+      framing.strip_delimiter = random.chance(500);
+      break;
+    case 2:
+      framing.kind = Framing::Kind::kRaw;
+      break;
+    default:
+      framing = lengthPrefixed(random);
+      break;
+  }
+  framing.max_frame_bytes = random.pick<uint32_t>({300, 40'000, 300'000});
+  if (framing.kind == Framing::Kind::kLengthPrefixed && framing.size_bytes == 2) {
+    framing.max_frame_bytes = 300;
+  }
+  return framing;
+}
+
+// Most kinds of fault are absent from most seeds, so that the model knows what must happen.
+void chooseRates(Random& random, Plan& plan) {
+  const auto set = [&](Fault fault, uint32_t share, uint32_t most) {
+    if (random.chance(share)) {
+      plan.rates[static_cast<size_t>(fault)] = random.between(1, most);
+    }
+  };
+  for (const Fault fault : {Fault::kReadAgain, Fault::kReadInterrupted, Fault::kWriteAgain,
+                            Fault::kWriteInterrupted, Fault::kWriteCut, Fault::kAcceptInterrupted,
+                            Fault::kAcceptAborted, Fault::kPollInterrupted}) {
+    set(fault, 400, 200);
+  }
+  set(Fault::kSpuriousReadiness, 400, 50);
+  for (const Fault fault : {Fault::kReadError, Fault::kWriteError, Fault::kWriteNoBuffers}) {
+    set(fault, 120, 30);
+  }
+  set(Fault::kAddRefused, 100, 200);
+  set(Fault::kShutdownFailed, 150, 300);
+  set(Fault::kMemoryRefused, 150, 100);
+  set(Fault::kAcceptNoBuffers, 150, 200);
+  set(Fault::kSystemDescriptorsOut, 150, 200);
+  set(Fault::kDescriptorsOut, 150, 20);
+  set(Fault::kPollerLost, 20, 5);
+  set(Fault::kDribble, 500, 900);
+  set(Fault::kHalfClose, 500, 40);
+  set(Fault::kTruncatedFrame, 300, 500);
+  set(Fault::kClientGone, 300, 20);
+  set(Fault::kClientReset, 300, 20);
+  set(Fault::kStopsReading, 400, 100);
+  set(Fault::kBrokenFrame, 250, 10);
+  set(Fault::kUrgent, 200, 30);
+  set(Fault::kNeverAnswers, 250, 30);
+  set(Fault::kStrayReply, 150, 50);
+  set(Fault::kLateCommand, 400, 100);
+}
+
+}  // namespace
+
+Plan makePlan(Random& random) {
+  Plan plan;
+  plan.processors = random.between(1, 3);
+  const uint32_t listeners = random.between(1, 2);
+  for (uint32_t i = 0; i < listeners; i++) plan.framings.push_back(makeFraming(random));
+  plan.queued_max_requests = random.pick<uint32_t>({1, 2, 5, 64, 65, 500, 500});
+  plan.max_pending_requests = random.pick<uint32_t>({1, 3, 20, 65536, 65536});
+  plan.waits_for_accept = random.chance(250);
+  plan.clients = random.between(8, 24);
+  plan.steps = random.between(250, 900);
+  plan.end = random.chance(600) ? Plan::End::kDrain : Plan::End::kStop;
+  plan.end_step = random.chance(300) ? random.below(plan.steps) : plan.steps;
+  plan.preemptions = random.pick<uint32_t>({0, 30, 200, 500});
+  plan.late_answers = random.pick<uint32_t>({0, 100, 500, 900});
+  plan.closing_answers = random.pick<uint32_t>({0, 0, 2, 20});
+  plan.negotiates = random.chance(200);
+  chooseRates(random, plan);
+  return plan;
+}
+
+}  // namespace odradek::sim

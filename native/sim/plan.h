@@ -1,0 +1,46 @@
+// What a seed decides before the first step: the server's settings, how often things go wrong, and
+// how it ends.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "../core/framing.h"
+#include "fault.h"
+#include "random.h"
+
+namespace odradek::sim {
+
+struct Plan {
+  enum class End : uint8_t { kDrain, kStop };
+
+  uint32_t processors = 1;
+  std::vector<Framing> framings;  // one a listener
+  uint32_t queued_max_requests = 500;
+  uint32_t max_pending_requests = 65536;
+  bool waits_for_accept = false;
+
+  uint32_t clients = 8;
+  uint32_t steps = 300;
+  End end = End::kDrain;
+  // Of 1000 seeds that end while everything is under way: the step, or `steps` for the others.
+  uint32_t end_step = 0;
+
+  // Of 1000 calls (or actions), how many go wrong in this way.
+  std::array<uint32_t, kFaults> rates{};
+  // Of 1000 system calls, how many let other threads run first.
+  uint32_t preemptions = 0;
+  // Of 1000 requests, how many are answered later than in the turn that brought them.
+  uint32_t late_answers = 0;
+  // Of 1000 answers, how many close the connection.
+  uint32_t closing_answers = 0;
+  // The service changes the framing of some connections.
+  bool negotiates = false;
+
+  uint32_t rate(Fault fault) const { return rates[static_cast<size_t>(fault)]; }
+};
+
+Plan makePlan(Random& random);
+
+}  // namespace odradek::sim

@@ -1,0 +1,343 @@
+#include "world.h"
+
+#include <algorithm>
+
+namespace odradek::sim {
+namespace {
+
+constexpr size_t kMostClients = 48;
+// Loops that have so much to do while nobody gives them work are spinning.
+constexpr uint32_t kMostStepsToQuiet = 200'000;
+
+}  // namespace
+
+World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
+                                        const std::vector<ChannelConfig>& configs)
+    : poller(world.stage_),
+      processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, configs,
+                world.requests_, world.handlers_),
+      loop("processor", id, poller, turning) {}
+
+World::AcceptorThread::AcceptorThread(uint32_t listener, World& world,
+                                      const std::vector<Processor*>& processors)
+    : poller(world.stage_),
+      acceptor(listener, {poller, world.sockets_, world.kernel_.clock}, processors,
+               world.handlers_),
+      loop("acceptor", listener, poller, turning) {}
+
+World::World(uint64_t seed, bool is_loud, Tally& tally)
+    : random_(seed),
+      plan_(makePlan(random_)),
+      trace_(seed, is_loud),
+      tally_(tally),
+      stage_{random_, plan_, trace_, tally, kernel_},
+      sockets_(stage_),
+      memory_(stage_),
+      requests_(plan_.queued_max_requests, plan_.max_pending_requests, handlers_),
+      handlers_(stage_, requests_) {}
+
+World::~World() = default;
+
+uint64_t World::run() {
+  open();
+  runWithFaults();
+  finish();
+  end();
+  checkEnd();
+  tally_.seeds++;
+  tally_.events += events_;
+  tally_.fewest_events = std::min(tally_.fewest_events, events_);
+  tally_.connections += clients_.size();
+  tally_.fewest_connections = std::min<uint64_t>(tally_.fewest_connections, clients_.size());
+  return trace_.digest();
+}
+
+void World::open() {
+  stage_.has_faults = false;
+  std::vector<ChannelConfig> configs;
+  for (const Framing& framing : plan_.framings) configs.push_back({&framing, plan_.waits_for_accept});
+  std::vector<Processor*> processors;
+  for (uint32_t id = 0; id < plan_.processors; id++) {
+    processors_.push_back(std::make_unique<ProcessorThread>(id, *this, configs));
+    processors.push_back(&processors_.back()->processor);
+    processors.back()->open();
+    loops_.push_back(&processors_.back()->loop);
+  }
+  handlers_.serve(processors);
+  for (uint32_t i = 0; i < plan_.framings.size(); i++) {
+    listeners_.push_back(&kernel_.openListener());
+    acceptors_.push_back(std::make_unique<AcceptorThread>(i, *this, processors));
+    acceptors_.back()->acceptor.open(listeners_.back()->fd());
+    loops_.push_back(&acceptors_.back()->loop);
+  }
+  for (auto& thread : processors_) thread->poller.mayBeLost();
+  for (auto& thread : acceptors_) thread->poller.mayBeLost();
+  stage_.has_faults = true;
+  for (uint32_t i = 0; i < plan_.clients; i++) connect();
+}
+
+void World::connect() {
+  const auto number = static_cast<uint32_t>(clients_.size());
+  const uint32_t listener = random_.below(static_cast<uint32_t>(listeners_.size()));
+  test::FakeConnection& socket = kernel_.connect(*listeners_[listener]);
+  clients_.push_back(std::make_unique<Client>(stage_, number, listener, socket));
+  sockets_.watch(*clients_.back());
+  handlers_.expect(socket.port, *clients_.back());
+  trace_.note("client %u connects", number);
+}
+
+// --- The phases --------------------------------------------------------------------------------
+
+void World::runWithFaults() {
+  for (uint32_t i = 0; i < plan_.steps; i++) {
+    if (i == plan_.end_step) {
+      tally_.count(plan_.end == Plan::End::kDrain ? Fault::kDrainUnderLoad : Fault::kStopUnderLoad);
+      beginEnd();
+    }
+    step();
+    checkBounds();
+  }
+}
+
+// Everybody finishes what is under way; then nothing may be left over.
+void World::finish() {
+  trace_.note("no more faults");
+  stage_.has_faults = false;
+  kernel_.limitDescriptors(SIZE_MAX);
+  // With handlers that still don't answer, the loops have to come to rest all the same.
+  settle(false);
+  settle(true);
+  if (!is_ending_) checkNothingWaits();
+}
+
+void World::end() {
+  if (!is_ending_ && random_.chance(500)) {
+    for (auto& client : clients_) {
+      if (random_.chance(300)) client->end();
+    }
+    settle(true);
+  }
+  if (!is_ending_) beginEnd();
+  settle(true);
+  if (!is_stopped_) {
+    for (auto& client : clients_) client->checkOrderlyEnd();
+    SIM_CHECK(trace_, "drain-ends", handlers_.opened() == handlers_.closed(),
+              "drained, and %llu connections are still open",
+              static_cast<unsigned long long>(handlers_.opened() - handlers_.closed()));
+    stop();
+  }
+  settle(true);
+}
+
+void World::checkEnd() {
+  for (Loop* loop : loops_) {
+    SIM_CHECK(trace_, "loops-end", loop->hasEnded(), "%s %u still runs", loop->name(),
+              loop->number());
+  }
+  for (auto& client : clients_) {
+    client->checkOrderlyEnd();
+    if (!wasLost()) client->checkGivenBeforeStop();
+  }
+  handlers_.checkEnd();
+  checkAccounts();
+  acceptors_.clear();
+  processors_.clear();
+  SIM_CHECK(trace_, "descriptors-return", kernel_.descriptors() == 0, "%zu descriptors are open",
+            kernel_.descriptors());
+  SIM_CHECK(trace_, "memory-returns", memory_.live() == 0, "%lld blocks of frames are out",
+            static_cast<long long>(memory_.live()));
+  SIM_CHECK(trace_, "memory-returns", handlers_.memory.live == 0, "%lld blocks of replies are out",
+            static_cast<long long>(handlers_.memory.live));
+  SIM_CHECK(trace_, "no-misuse", kernel_.misuses().empty(), "%s",
+            kernel_.misuses().front().c_str());
+}
+
+// --- Steps -------------------------------------------------------------------------------------
+
+void World::step() {
+  constexpr uint32_t kThread = 3;
+  constexpr uint32_t kClients = 8;
+  events_++;
+  const std::vector<Loop*> loops = runnable();
+  const auto threads = static_cast<uint32_t>(loops.size());
+  const bool has_late = handlers_.hasLate(false);
+  uint32_t choice = random_.below(threads * kThread + kClients + 2 + (handlers_.isAwake() ? 3 : 0) +
+                                  (has_late ? 2 : 0));
+  if (choice < threads * kThread) return runLoop(*loops[choice / kThread]);
+  choice -= threads * kThread;
+  if (choice < kClients) {
+    Client& client = *clients_[random_.below(static_cast<uint32_t>(clients_.size()))];
+    if (client.mayAct()) client.act();
+    return;
+  }
+  choice -= kClients;
+  if (choice < 2) return disturb();
+  choice -= 2;
+  if (handlers_.isAwake() && choice < 3) return handlers_.turn();
+  handlers_.answerLate(false);
+}
+
+void World::runLoop(Loop& loop) {
+  trace_.note("%s %u runs", loop.name(), loop.number());
+  loop.resume();
+  if (loop.hasEnded()) trace_.note("%s %u has ended", loop.name(), loop.number());
+}
+
+// Time passes, clients come, and the kernel has its moods.
+void World::disturb() {
+  if (clients_.size() < kMostClients && random_.chance(200)) connect();
+  if (random_.chance(300)) {
+    const int64_t ns = random_.chance(50) ? 1'100'000'000 : random_.below(20'000'000);
+    trace_.note("%lld ns pass", static_cast<long long>(ns));
+    kernel_.clock.advance(ns);
+  }
+  if (stage_.strikes(Fault::kSpuriousReadiness)) {
+    clients_[random_.below(static_cast<uint32_t>(clients_.size()))]->socket().reportSpuriously();
+  }
+  if (random_.chance(300)) {
+    kernel_.limitDescriptors(SIZE_MAX);
+  } else if (plan_.rate(Fault::kDescriptorsOut) > 0 && random_.chance(100)) {
+    kernel_.limitDescriptors(kernel_.descriptors() + random_.below(3));
+  }
+}
+
+void World::beginEnd() {
+  is_ending_ = true;
+  if (plan_.end == Plan::End::kStop) return stop();
+  trace_.note("drain");
+  handlers_.drained();
+  for (auto& thread : acceptors_) thread->acceptor.stop();
+  for (auto& thread : processors_) thread->processor.drain();
+}
+
+void World::stop() {
+  trace_.note("stop");
+  is_stopped_ = true;
+  handlers_.stopped();
+  for (auto& client : clients_) client->stopAsked();
+  for (auto& thread : acceptors_) thread->acceptor.stop();
+  for (auto& thread : processors_) thread->processor.stop(CloseReason::kDeadline);
+}
+
+// --- Coming to rest ----------------------------------------------------------------------------
+
+// Until nobody has anything left to do.
+void World::settle(bool with_never) {
+  do {
+    runLoops();
+    for (auto& client : clients_) client->finish();
+    if (handlers_.hasLate(with_never)) handlers_.answerLate(with_never);
+  } while (!runnable().empty() || handlers_.isAwake() || handlers_.hasLate(with_never) ||
+           advanceToDeadline());
+}
+
+void World::runLoops() {
+  uint32_t steps = 0;
+  while (true) {
+    const std::vector<Loop*> loops = runnable();
+    const auto count = static_cast<uint32_t>(loops.size()) + (handlers_.isAwake() ? 1 : 0);
+    if (count == 0) return;
+    events_++;
+    SIM_CHECK(trace_, "no-spin", ++steps < kMostStepsToQuiet, "%s %u doesn't come to rest",
+              loops.empty() ? "handlers" : loops[0]->name(),
+              loops.empty() ? 0 : loops[0]->number());
+    const uint32_t choice = random_.below(count);
+    if (choice < loops.size()) {
+      runLoop(*loops[choice]);
+    } else {
+      handlers_.turn();
+    }
+    checkBounds();
+  }
+}
+
+bool World::advanceToDeadline() {
+  int64_t deadline_ns = INT64_MAX;
+  for (const Loop* loop : loops_) deadline_ns = std::min(deadline_ns, loop->deadline());
+  if (deadline_ns == INT64_MAX) return false;
+  kernel_.clock.advance(std::max<int64_t>(deadline_ns - kernel_.clock.now(), 0));
+  return true;
+}
+
+std::vector<Loop*> World::runnable() {
+  std::vector<Loop*> loops;
+  for (Loop* loop : loops_) {
+    if (loop->isRunnable()) loops.push_back(loop);
+  }
+  if (wasLost()) handlers_.lost();
+  return loops;
+}
+
+bool World::wasLost() const {
+  return std::any_of(processors_.begin(), processors_.end(),
+                     [](const auto& thread) { return thread->poller.wasLost(); });
+}
+
+// --- What must hold ----------------------------------------------------------------------------
+
+void World::checkBounds() {
+  SIM_CHECK(trace_, "bounds", requests_.queued() <= plan_.queued_max_requests,
+            "%u requests queued", requests_.queued());
+  SIM_CHECK(trace_, "bounds", requests_.pending() <= plan_.max_pending_requests,
+            "%u requests pending", requests_.pending());
+}
+
+void World::checkNothingWaits() {
+  bool may_refuse = false;
+  for (const Fault fault : {Fault::kAddRefused, Fault::kDescriptorsOut,
+                            Fault::kSystemDescriptorsOut, Fault::kPollerLost}) {
+    may_refuse = may_refuse || plan_.rate(fault) > 0;
+  }
+  for (auto& client : clients_) {
+    const bool was_opened = handlers_.hasOpened(*client);
+    SIM_CHECK(trace_, "everyone-accepted", was_opened || may_refuse || !client->mayAct(),
+              "client %u was never accepted", client->number());
+    if (was_opened) client->checkNothingWaits();
+  }
+  SIM_CHECK(trace_, "counts-return", requests_.queued() == 0 && requests_.pending() == 0,
+            "%u requests queued and %u pending with nothing to do", requests_.queued(),
+            requests_.pending());
+}
+
+void World::checkAccounts() {
+  uint64_t requests = 0;
+  uint64_t responses = 0;
+  uint64_t strays = 0;
+  for (auto& thread : processors_) {
+    const ProcessorCounters& counters = thread->processor.counters();
+    SIM_CHECK(trace_, "counts-return",
+              counters.connections.value() == 0 && counters.waiting_for_room.value() == 0,
+              "processor %u counts %llu connections, %llu waiting", thread->processor.id(),
+              static_cast<unsigned long long>(counters.connections.value()),
+              static_cast<unsigned long long>(counters.waiting_for_room.value()));
+    requests += counters.requests.value();
+    responses += counters.responses.value();
+    strays += counters.stray_replies.value();
+  }
+  tally_.requests += requests;
+  SIM_CHECK(trace_, "exactly-one-outcome",
+            plan_.negotiates || requests == responses + handlers_.unanswered(),
+            "%llu requests, %llu responses, %llu unanswered",
+            static_cast<unsigned long long>(requests), static_cast<unsigned long long>(responses),
+            static_cast<unsigned long long>(handlers_.unanswered()));
+  SIM_CHECK(trace_, "no-strays", strays == 0 || plan_.rate(Fault::kStrayReply) > 0,
+            "%llu replies that nobody waited for", static_cast<unsigned long long>(strays));
+  SIM_CHECK(trace_, "counts-return", requests_.pending() == 0, "%u requests are still pending",
+            requests_.pending());
+  SIM_CHECK(trace_, "counts-return", freePermits() == plan_.queued_max_requests,
+            "permits were lost");
+}
+
+uint32_t World::freePermits() {
+  struct Asker final : PermitWaiter {
+    void permitsGranted() override {}
+  } asker;
+  uint32_t free = 0;
+  while (const uint32_t permits = requests_.acquire(asker)) free += permits;
+  requests_.forget(asker);
+  std::vector<Request> none;
+  requests_.push(none, free);
+  return free;
+}
+
+}  // namespace odradek::sim

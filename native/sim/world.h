@@ -1,0 +1,87 @@
+// One seed: the product's own acceptors, processors and request channel over a simulated kernel,
+// clients and handlers, in an order that the seed chooses; first with faults, then without, until
+// everything has ended. What must hold is checked by name all along.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "../core/acceptor.h"
+#include "../core/request_channel.h"
+#include "client.h"
+#include "faulty_system.h"
+#include "handlers.h"
+#include "loop.h"
+#include "stage.h"
+
+namespace odradek::sim {
+
+class World {
+ public:
+  World(uint64_t seed, bool is_loud, Tally& tally);
+  ~World();
+
+  // Returns the trace's digest; ends the process if a check fails.
+  uint64_t run();
+
+ private:
+  // The parts of one thread, in the order in which they have to be made.
+  struct ProcessorThread {
+    ProcessorThread(uint32_t id, World& world, const std::vector<ChannelConfig>& configs);
+    FaultyPoller poller;
+    Processor processor;
+    TurningOf<Processor> turning{processor};
+    Loop loop;
+  };
+  struct AcceptorThread {
+    AcceptorThread(uint32_t listener, World& world, const std::vector<Processor*>& processors);
+    FaultyPoller poller;
+    Acceptor acceptor;
+    TurningOf<Acceptor> turning{acceptor};
+    Loop loop;
+  };
+
+  void open();
+  void connect();
+  // The phases.
+  void runWithFaults();
+  void finish();
+  void end();
+  void checkEnd();
+
+  void step();
+  void runLoop(Loop& loop);
+  void disturb();
+  void beginEnd();
+  void stop();
+  void settle(bool with_never);
+  void runLoops();
+  bool advanceToDeadline();
+  std::vector<Loop*> runnable();
+  bool wasLost() const;
+  void checkBounds();
+  void checkNothingWaits();
+  void checkAccounts();
+  uint32_t freePermits();
+
+  Random random_;
+  const Plan plan_;
+  Trace trace_;
+  Tally& tally_;
+  test::FakeKernel kernel_;
+  Stage stage_;
+  FaultySockets sockets_;
+  FaultyMemory memory_;
+  RequestChannel requests_;
+  Handlers handlers_;
+  std::vector<test::FakeListener*> listeners_;
+  std::vector<std::unique_ptr<ProcessorThread>> processors_;
+  std::vector<std::unique_ptr<AcceptorThread>> acceptors_;
+  std::vector<Loop*> loops_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  uint64_t events_ = 0;
+  bool is_ending_ = false;
+  bool is_stopped_ = false;
+};
+
+}  // namespace odradek::sim
