@@ -1,9 +1,10 @@
 // npm test: the native tests by CMake and CTest, then the TypeScript suites by vitest. Ends with
 // one line over all of them: `N passed, N failed, N skipped`.
 //
-//   node scripts/test.mjs                    native and ts
-//   node scripts/test.mjs native ts asan tsan    those named; the last two are the native tests
-//                                            under ASan and UBSan, and under TSan
+//   node scripts/test.mjs                    native, sim and ts
+//   node scripts/test.mjs native sim ts asan tsan    those named; sim is the seeded simulation, the
+//                                            last two are the native tests under ASan and UBSan,
+//                                            and under TSan
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -11,7 +12,8 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const results = `${root}build/test-results`;
-const wanted = process.argv.length > 2 ? process.argv.slice(2) : ['native', 'ts'];
+const wanted = process.argv.length > 2 ? process.argv.slice(2) : ['native', 'sim', 'ts'];
+const jobs = String(availableParallelism());
 const total = { passed: 0, failed: 0, skipped: 0 };
 let isBroken = false;
 
@@ -34,7 +36,6 @@ function add(name, isOk, counts) {
 /** The native tests, built in a folder of their own with further CMake settings. */
 function native(name, ...settings) {
   const folder = `native/build/${name}`;
-  const jobs = String(availableParallelism());
   const report = `${results}/${name}.xml`;
   const isBuilt =
     run('cmake', ['-S', 'native', '-B', folder, ...settings]) &&
@@ -52,6 +53,16 @@ function native(name, ...settings) {
   add(`ctest (${name})`, isOk, { passed: count('tests') - failed - skipped, failed, skipped });
 }
 
+/** The seeded simulation: one long run, whose counts of faults are worth reading. */
+function simulation() {
+  const folder = 'native/build/plain';
+  const isOk =
+    run('cmake', ['-S', 'native', '-B', folder]) &&
+    run('cmake', ['--build', folder, '--target', 'odradek_sim', '-j', jobs]) &&
+    run(`${folder}/sim/odradek_sim`, ['--seeds', '10000']);
+  add('simulation', isOk, { passed: Number(isOk), failed: Number(!isOk), skipped: 0 });
+}
+
 function typescript() {
   const report = `${results}/ts.json`;
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
@@ -67,6 +78,7 @@ function typescript() {
 mkdirSync(results, { recursive: true });
 const suites = {
   native: () => native('plain'),
+  sim: simulation,
   ts: typescript,
   asan: () => native('asan', '-DODRADEK_SANITIZE=address,undefined'),
   tsan: () => native('tsan', '-DODRADEK_SANITIZE=thread'),

@@ -31,8 +31,9 @@ Client::Client(Stage& stage, uint32_t number, uint32_t listener, test::FakeConne
       listener_(listener),
       socket_(socket),
       first_framing_(stage.plan.framings[listener]),
-      second_framing_(stage.plan.framings[stage.random.below(
-          static_cast<uint32_t>(stage.plan.framings.size()))]) {
+      second_framing_(
+          stage.plan
+              .framings[stage.random.below(static_cast<uint32_t>(stage.plan.framings.size()))]) {
   const bool may_switch = first_framing_.kind != Framing::Kind::kRaw;
   if (stage.plan.negotiates && may_switch && stage.random.chance(500)) {
     switch_frame_ = stage.random.below(4);
@@ -222,9 +223,9 @@ void Client::delivered(const Request& request) {
   const bool is_provisional = delivered_frames_ > switch_frame_ && !has_switched_;
   const Framing& framing = delivered_frames_ > switch_frame_ ? second_framing_ : first_framing_;
   if (is_provisional || framing.kind == Framing::Kind::kRaw) return;
-  const bool is_frame = delivered_frames_ < frames_.size() &&
-                        frames_[delivered_frames_].end == delivered_bytes_ &&
-                        frames_[delivered_frames_].body_bytes == request.body_end - request.body_begin;
+  const bool is_frame =
+      delivered_frames_ < frames_.size() && frames_[delivered_frames_].end == delivered_bytes_ &&
+      frames_[delivered_frames_].body_bytes == request.body_end - request.body_begin;
   SIM_CHECK(stage_.trace, "frames-as-sent", is_frame,
             "client %u: what ends at byte %zu is not its frame %zu", number_, delivered_bytes_,
             delivered_frames_);
@@ -245,8 +246,7 @@ void Client::reframed(size_t bytes, uint32_t count) {
 }
 
 void Client::serverClosed() {
-  has_outstayed_ =
-      shut_at_ns_ != 0 && stage_.kernel.clock.now() - shut_at_ns_ >= kLingerNs;
+  has_outstayed_ = shut_at_ns_ != 0 && stage_.kernel.clock.now() - shut_at_ns_ >= kLingerNs;
 }
 
 bool Client::isWithinFrame() const {
@@ -300,8 +300,7 @@ void Client::checkNothingWaits() const {
   SIM_CHECK(stage_.trace, "nothing-waits", delivered_bytes_ == framed,
             "client %u: %zu of %zu bytes were delivered", number_, delivered_bytes_, framed);
   SIM_CHECK(stage_.trace, "nothing-waits", received_ == expected_.size(),
-            "client %u: %zu of %zu reply bytes have arrived", number_, received_,
-            expected_.size());
+            "client %u: %zu of %zu reply bytes have arrived", number_, received_, expected_.size());
 }
 
 void Client::checkOrderlyEnd() const {

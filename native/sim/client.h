@@ -70,7 +70,8 @@ class Client {
   size_t expectedBytes() const { return expected_.size(); }
   // This request is the one at which the framing changes.
   bool isSwitch(size_t end_of_request) const {
-    return !has_switched_ && switch_frame_ < frames_.size() && frames_[switch_frame_].end == end_of_request;
+    return !has_switched_ && switch_frame_ < frames_.size() &&
+           frames_[switch_frame_].end == end_of_request;
   }
   const Framing& nextFraming() const { return second_framing_; }
   bool isWithoutFaults() const { return !was_failed_ && !did_reset_ && !is_gone_; }
@@ -88,7 +89,9 @@ class Client {
   };
 
   // Of the next frame to be made, and of the next to be delivered.
-  const Framing& framing() const { return frames_.size() > switch_frame_ ? second_framing_ : first_framing_; }
+  const Framing& framing() const {
+    return frames_.size() > switch_frame_ ? second_framing_ : first_framing_;
+  }
   bool isRaw() const { return framing().kind == Framing::Kind::kRaw; }
   void makeFrames();
   void makeFrame(size_t body_bytes);

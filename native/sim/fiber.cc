@@ -1,6 +1,6 @@
 #include "fiber.h"
 
-#include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "../core/check.h"
@@ -38,8 +38,8 @@ void arrive(void* fake_stack, const void** from, size_t* bytes) {
 #endif
 
 // Stacks are used again: a run makes hundreds of thousands of fibers.
-std::vector<void*>& spareStacks() {
-  static std::vector<void*> stacks;
+std::vector<Fiber::Stack>& spareStacks() {
+  static std::vector<Fiber::Stack> stacks;
   return stacks;
 }
 
@@ -47,27 +47,26 @@ std::vector<void*>& spareStacks() {
 
 Fiber::Fiber(void (*body)(void*), void* argument) : body_(body), argument_(argument) {
   if (spareStacks().empty()) {
-    stack_ = std::malloc(kStackBytes);
-    ODRADEK_REQUIRE(stack_ != nullptr);
+    stack_ = std::make_unique<std::byte[]>(kStackBytes);
   } else {
-    stack_ = spareStacks().back();
+    stack_ = std::move(spareStacks().back());
     spareStacks().pop_back();
   }
   getcontext(&context_);
-  context_.uc_stack.ss_sp = stack_;
+  context_.uc_stack.ss_sp = stack_.get();
   context_.uc_stack.ss_size = kStackBytes;
   context_.uc_link = nullptr;
   makecontext(&context_, &Fiber::start, 0);
 }
 
-Fiber::~Fiber() { spareStacks().push_back(stack_); }
+Fiber::~Fiber() { spareStacks().push_back(std::move(stack_)); }
 
 void Fiber::resume() {
   ODRADEK_REQUIRE(running == nullptr && !has_ended_);
   running = this;
 #ifdef ODRADEK_ASAN
   void* fake_stack = nullptr;
-  leave(&fake_stack, stack_, kStackBytes);
+  leave(&fake_stack, stack_.get(), kStackBytes);
 #endif
   swapcontext(&scheduler, &context_);
 #ifdef ODRADEK_ASAN

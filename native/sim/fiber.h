@@ -5,11 +5,14 @@
 #include <ucontext.h>
 
 #include <cstddef>
+#include <memory>
 
 namespace odradek::sim {
 
 class Fiber {
  public:
+  using Stack = std::unique_ptr<std::byte[]>;
+
   Fiber(void (*body)(void*), void* argument);
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
@@ -28,7 +31,7 @@ class Fiber {
 
   void (*body_)(void*);
   void* argument_;
-  void* stack_;
+  Stack stack_;
   ucontext_t context_;
   bool has_ended_ = false;
   // AddressSanitizer is told which stack is in use.

@@ -270,9 +270,9 @@ void Handlers::commandTheGone() {
   if (gone_.empty() || !stage_.strikes(Fault::kLateCommand)) return;
   Command command;
   command.channel = gone_[stage_.random.below(static_cast<uint32_t>(gone_.size()))];
-  command.kind = stage_.random.pick<Command::Kind>(
-      {Command::Kind::kReply, Command::Kind::kClose, Command::Kind::kAccept,
-       Command::Kind::kSetFraming});
+  command.kind =
+      stage_.random.pick<Command::Kind>({Command::Kind::kReply, Command::Kind::kClose,
+                                         Command::Kind::kAccept, Command::Kind::kSetFraming});
   command.reason = CloseReason::kClosedByService;
   command.settles = command.kind == Command::Kind::kReply ? 1 : 0;
   give(std::move(command), "too late");

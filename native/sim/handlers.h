@@ -26,9 +26,7 @@ class Handlers final : public Consumer {
   // Whose connection has this port.
   void expect(uint16_t port, Client& client) { clients_[port] = &client; }
 
-  bool hasOpened(const Client& client) const {
-    return !clients_.contains(client.socket().port);
-  }
+  bool hasOpened(const Client& client) const { return !clients_.contains(client.socket().port); }
   // Somebody rang, or the last turn left work.
   bool isAwake() const { return is_awake_; }
   // One turn: claims, events, handlers.

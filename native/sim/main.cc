@@ -55,11 +55,12 @@ Arguments parse(int count, char** values) {
 
 void print(const Tally& tally, double seconds) {
   const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
-  std::printf("%llu seeds in %.0f s: %llu events (at least %llu a seed), %llu connections (at least "
-              "%llu a seed), %llu requests, %llu replies\n",
-              number(tally.seeds), seconds, number(tally.events), number(tally.fewest_events),
-              number(tally.connections), number(tally.fewest_connections), number(tally.requests),
-              number(tally.replies));
+  std::printf(
+      "%llu seeds in %.0f s: %llu events (at least %llu a seed), %llu connections (at least "
+      "%llu a seed), %llu requests, %llu replies\n",
+      number(tally.seeds), seconds, number(tally.events), number(tally.fewest_events),
+      number(tally.connections), number(tally.fewest_connections), number(tally.requests),
+      number(tally.replies));
   for (size_t i = 0; i < kFaults; i++) {
     std::printf("%12llu  %s\n", number(tally.faults[i]), kFaultNames[i]);
   }
@@ -81,14 +82,20 @@ bool isComplete(const Tally& tally) {
 int run(const Arguments& arguments) {
   using Time = std::chrono::steady_clock;
   const auto started = Time::now();
-  const auto seconds = [&] {
-    return std::chrono::duration<double>(Time::now() - started).count();
-  };
+  const auto seconds = [&] { return std::chrono::duration<double>(Time::now() - started).count(); };
+  constexpr uint64_t kRepeated = 20;
   Tally tally;
   for (uint64_t i = 0; arguments.seeds == 0 || i < arguments.seeds; i++) {
     if (arguments.minutes > 0 && seconds() > arguments.minutes * 60) break;
-    const uint64_t digest = World(arguments.first + i, arguments.is_single, tally).run();
-    if (arguments.is_single) std::printf("digest %016llx\n", static_cast<unsigned long long>(digest));
+    const uint64_t seed = arguments.first + i;
+    const uint64_t digest = World(seed, arguments.is_single, tally).run();
+    // A seed is worth something only if it always does the same.
+    Tally again;
+    if (i < kRepeated && World(seed, false, again).run() != digest) {
+      std::printf("seed %llu: not-repeatable: its second run differed\n",
+                  static_cast<unsigned long long>(seed));
+      return 1;
+    }
   }
   print(tally, seconds());
   return isComplete(tally) ? 0 : 1;

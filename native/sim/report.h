@@ -50,9 +50,9 @@ class Trace {
 };
 
 // Ends the process with the trace unless the condition holds.
-#define SIM_CHECK(trace, name, condition, ...)              \
-  do {                                                      \
-    if (!(condition)) (trace).fail((name), __VA_ARGS__);    \
+#define SIM_CHECK(trace, name, condition, ...)           \
+  do {                                                   \
+    if (!(condition)) (trace).fail((name), __VA_ARGS__); \
   } while (false)
 
 }  // namespace odradek::sim

@@ -5,7 +5,7 @@
 namespace odradek::sim {
 namespace {
 
-constexpr size_t kMostClients = 48;
+constexpr size_t kMostClients = 80;
 // Loops that have so much to do while nobody gives them work are spinning.
 constexpr uint32_t kMostStepsToQuiet = 200'000;
 
@@ -55,7 +55,8 @@ uint64_t World::run() {
 void World::open() {
   stage_.has_faults = false;
   std::vector<ChannelConfig> configs;
-  for (const Framing& framing : plan_.framings) configs.push_back({&framing, plan_.waits_for_accept});
+  for (const Framing& framing : plan_.framings)
+    configs.push_back({&framing, plan_.waits_for_accept});
   std::vector<Processor*> processors;
   for (uint32_t id = 0; id < plan_.processors; id++) {
     processors_.push_back(std::make_unique<ProcessorThread>(id, *this, configs));
@@ -276,8 +277,8 @@ bool World::wasLost() const {
 // --- What must hold ----------------------------------------------------------------------------
 
 void World::checkBounds() {
-  SIM_CHECK(trace_, "bounds", requests_.queued() <= plan_.queued_max_requests,
-            "%u requests queued", requests_.queued());
+  SIM_CHECK(trace_, "bounds", requests_.queued() <= plan_.queued_max_requests, "%u requests queued",
+            requests_.queued());
   SIM_CHECK(trace_, "bounds", requests_.pending() <= plan_.max_pending_requests,
             "%u requests pending", requests_.pending());
 }

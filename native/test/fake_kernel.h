@@ -168,9 +168,7 @@ class FakePoller final : public Poller {
   void failAdds(std::initializer_list<int> errors) { add_errors_.assign(errors); }
   void lose(int error) { lost_ = error; }
   // Whether a wait() that sleeps has something to return for, its time-out apart.
-  bool isDue() const {
-    return woken_ || lost_ != 0 || !queue_.empty() || !injected_.empty();
-  }
+  bool isDue() const { return woken_ || lost_ != 0 || !queue_.empty() || !injected_.empty(); }
 
   std::function<void()> on_sleep;
   uint64_t waits = 0;
