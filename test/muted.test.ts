@@ -25,20 +25,23 @@ describe.each(transports)('a muted connection whose client leaves (%s)', (transp
     ['half-closes', Buffer.alloc(0)],
     ['half-closes behind unread requests', behind],
     ['half-closes behind more than is read', tooMuch],
-  ])('%s: costs nothing until it is unmuted, and then everything is answered', async (_n, bytes) => {
-    const { testServer, requests, answer, client } = await mute();
-    client.send(bytes);
-    client.end();
-    await expectRest(testServer);
-    expect(testServer.closed.all).toHaveLength(1);
-    answer.resolve(Buffer.from('done'));
-    const count = bytes === behind ? 3 : bytes === tooMuch ? 2 : 1;
-    const answers = Array.from({ length: count }, () => 'done');
-    expectBytes(await client.readToEnd(), frames(answers));
-    expect(await testServer.closed.next()).toMatchObject({ code: 'PEER_CLOSED', unanswered: 0 });
-    expect(requests.all).toHaveLength(count);
-    expect(requests.all[0]?.signal.aborted).toBe(false);
-  });
+  ])(
+    '%s: costs nothing until it is unmuted, and then everything is answered',
+    async (_n, bytes) => {
+      const { testServer, requests, answer, client } = await mute();
+      client.send(bytes);
+      client.end();
+      await expectRest(testServer);
+      expect(testServer.closed.all).toHaveLength(1);
+      answer.resolve(Buffer.from('done'));
+      const count = bytes === behind ? 3 : bytes === tooMuch ? 2 : 1;
+      const answers = Array.from({ length: count }, () => 'done');
+      expectBytes(await client.readToEnd(), frames(answers));
+      expect(await testServer.closed.next()).toMatchObject({ code: 'PEER_CLOSED', unanswered: 0 });
+      expect(requests.all).toHaveLength(count);
+      expect(requests.all[0]?.signal.aborted).toBe(false);
+    },
+  );
 
   it.each<[string, Buffer]>([
     ['resets', Buffer.alloc(0)],

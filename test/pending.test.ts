@@ -146,7 +146,13 @@ describe.each(transports)('pending requests (%s)', (transport) => {
       expect(await x?.readText()).toBe('x');
       await until(() => `${metrics()}` === '3,2,0', 'room for the waiter');
       expect(taken).toEqual(['x', 'a', 'b', 'c']);
-      for (const [client, text] of [[a, 'a'], [b, 'b'], [c, 'c'], [d, 'd'], [y, 'y']] as const) {
+      for (const [client, text] of [
+        [a, 'a'],
+        [b, 'b'],
+        [c, 'c'],
+        [d, 'd'],
+        [y, 'y'],
+      ] as const) {
         await until(() => taken.includes(text), text);
         answer(text);
         expect(await client?.readText()).toBe(text);
