@@ -69,7 +69,7 @@ const defaultMaxRawBytes = 65_536;
 /** A frame's size fits a signed 32-bit integer, as Kafka's. */
 const largestMaxFrameBytes = 2_147_483_647;
 /** The longest delimiter; the core keeps it inside its framing description. */
-const maxDelimiterBytes = 16;
+export const maxDelimiterBytes = 16;
 /** A header (`offset + sizeBytes`) is at most this long; the core peeks at no more. */
 const maxHeaderBytes = 255;
 

@@ -124,8 +124,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
    * Ends the server: stops accepting, answers what was received, closes each connection in order,
    * and at the deadline closes what is left. Idempotent; supersedes a `start()` under way.
    *
-   * Called in the synchronous part of a handler it doesn't wait for that handler's request, so a
-   * handler may await it; after an `await` of its own a handler that awaits `close()` is waited
+   * Called in the synchronous part of a handler it doesn't wait for that handler's request beyond
+   * the turn of the event loop, so a handler may await it; after an `await` of its own a handler that awaits `close()` is waited
    * for until the deadline.
    *
    * @throws OdradekError `ERR_ODRADEK_INVALID_OPTION` for a wrong option
@@ -148,6 +148,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     if (wasUp) {
       this.#transport.drain();
       await this.#drain(timeoutMs);
+      // A handler that called close() may just have returned its reply.
+      if (this.#exempt.size > 0) await new Promise((resolve) => setImmediate(resolve));
     }
     this.#transport.destroy('DEADLINE');
     this.#state = 'closed';

@@ -2,24 +2,10 @@ import { noReply, type Reply, type Request } from 'odradek';
 import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, pattern } from './support/bytes.js';
 import type { Client } from './support/client.js';
+import { Dice } from './support/dice.js';
 import { expectMetrics, startServer, type TestServer } from './support/server.js';
 import { transports } from './support/transports.js';
 import { nextTurn, until, within } from './support/wait.js';
-
-/** A repeatable generator: the same seed makes the same run of choices. */
-class Dice {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed >>> 0;
-  }
-
-  /** An integer from 0 to `sides - 1`. */
-  roll(sides: number): number {
-    this.#state = (Math.imul(this.#state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((this.#state / 2 ** 32) * sides);
-  }
-}
 
 /**
  * Many clients at once that each send frames of mixed sizes in pieces of mixed sizes, to a handler

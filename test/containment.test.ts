@@ -307,6 +307,44 @@ describe.each(transports)('containment (%s)', (transport) => {
     });
   });
 
+  describe('a client that is gone', () => {
+    it('gets its replies sent until one fails, ends once, and harms nobody', async () => {
+      const calls = new Inbox<string>('a request');
+      const answers = [defer<Buffer>(), defer<Buffer>(), defer<Buffer>()];
+      const testServer = await startServer(transport, {
+        handler: ({ body }) => {
+          if (body.toString() === 'still there?') return body;
+          calls.push(body.toString());
+          return (answers[calls.all.length - 1] as (typeof answers)[0]).promise;
+        },
+      });
+      const other = await testServer.connect();
+      const client = await testServer.connect();
+      client.send(frames(['a', 'b', 'c']));
+      await calls.next();
+      client.socket.destroy();
+      await expectSeesAnotherEnd(testServer);
+      // To a FIN replies may still be sent; the first one tells that nobody is left to read them.
+      answers[0]?.resolve(pattern(100));
+      await calls.next();
+      await until(() => testServer.server.metrics().responsesTotal === 1, 'the first reply');
+      answers[1]?.resolve(pattern(200_000));
+      await calls.next();
+      await expectServes(other);
+      expect(testServer.closed.all).toHaveLength(1);
+      answers[2]?.resolve(pattern(100));
+      const reason = await testServer.closed.next();
+      expect(reason.code).toBe('PEER_RESET');
+      expect(calls.all).toEqual(['a', 'b', 'c']);
+      await expectServes(other);
+      expect(testServer.closed.all).toHaveLength(2);
+      // Those to the other one were three more.
+      const { responsesTotal } = testServer.server.metrics();
+      expect(responsesTotal - 2 + reason.unanswered).toBe(3);
+      await expectMetrics(testServer.server, { connections: 1, pendingRequests: 0 });
+    });
+  });
+
   it('tells of no failure but the connection it happened on', async () => {
     const testServer = await startServer(
       transport,

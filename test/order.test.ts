@@ -1,6 +1,8 @@
 import { noReply, type Request } from 'odradek';
 import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.js';
+import { Dice } from './support/dice.js';
+import { connectMany } from './support/handlers.js';
 import { expectMetrics, startServer } from './support/server.js';
 import { transports } from './support/transports.js';
 import { type Deferred, defer, Inbox, nextTurn } from './support/wait.js';
@@ -40,6 +42,33 @@ describe.each(transports)('order (%s)', (transport) => {
     const payloads = numbered(1000);
     client.send(frames(payloads));
     for (const payload of payloads) expectBytes(await client.readFrame(), payload);
+  });
+
+  it('keeps the order of every connection under random delays', async () => {
+    const dice = new Dice(11);
+    /** Requests in handlers' hands, by connection. */
+    const working = new Map<string, number>();
+    let mostAtOnce = 0;
+    const testServer = await startServer(transport, {
+      handler: async ({ body, connection }) => {
+        const count = (working.get(connection.id) ?? 0) + 1;
+        working.set(connection.id, count);
+        mostAtOnce = Math.max(mostAtOnce, count);
+        const delay = dice.roll(6);
+        if (delay === 1) await Promise.resolve();
+        for (let turns = delay === 2 ? dice.roll(8) : 0; turns > 0; turns--) await nextTurn();
+        if (delay === 3) await new Promise((resolve) => setTimeout(resolve, dice.roll(3)));
+        working.set(connection.id, count - 1);
+        return body;
+      },
+    });
+    const clients = await connectMany(testServer, 8);
+    const payloads = numbered(300);
+    for (const client of clients) client.send(frames(payloads));
+    for (const client of clients) {
+      for (const payload of payloads) expectBytes(await client.readFrame(), payload);
+    }
+    expect(mostAtOnce).toBe(1);
   });
 
   it('has one request of a connection in its handler at a time', async () => {

@@ -118,6 +118,48 @@ describe.each(transports)('pending requests (%s)', (transport) => {
       expect(await clients[0]?.readTexts(2)).toEqual(['0', 'next']);
     });
 
+    it('of one processor that fill the queue hold up neither replies nor waiters of another', async () => {
+      const { testServer, taken, answer, metrics } = await startParking(transport, {
+        queuedMaxRequests: 2,
+        maxPendingRequests: 3,
+        networkThreads: 2,
+      });
+      const clients = await connectMany(testServer, 8);
+      await until(() => testServer.opened.all.length === 8, 'every connection');
+      // The js transport has one processor, the native one deals connections out in turn.
+      const processors = testServer.opened.all.map(({ id }) => id.split('-').at(-2));
+      expect(new Set(processors).size).toBe(transport === 'native' ? 2 : 1);
+      const [a, x, b, y, c, , d] = clients as Client[];
+      const steps: [Client | undefined, string, [number, number, number]][] = [
+        [x, 'x', [1, 0, 0]],
+        [a, 'a', [2, 0, 0]],
+        [b, 'b', [3, 0, 0]],
+        [c, 'c', [3, 1, 0]],
+        [d, 'd', [3, 2, 0]],
+        [y, 'y', [3, 2, 1]],
+      ];
+      for (const [client, text, expected] of steps) {
+        client?.send(frame(text));
+        await until(() => `${metrics()}` === `${expected}`, text);
+      }
+      answer('x');
+      expect(await x?.readText()).toBe('x');
+      await until(() => `${metrics()}` === '3,2,0', 'room for the waiter');
+      expect(taken).toEqual(['x', 'a', 'b', 'c']);
+      for (const [client, text] of [
+        [a, 'a'],
+        [b, 'b'],
+        [c, 'c'],
+        [d, 'd'],
+        [y, 'y'],
+      ] as const) {
+        await until(() => taken.includes(text), text);
+        answer(text);
+        expect(await client?.readText()).toBe(text);
+      }
+      expect(taken).toEqual(['x', 'a', 'b', 'c', 'd', 'y']);
+    });
+
     it('serves those that waited and half-closed meanwhile', async () => {
       const limits = { queuedMaxRequests: 1, maxPendingRequests: 1 };
       const { testServer, taken, answer, metrics } = await startParking(transport, limits);

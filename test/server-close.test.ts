@@ -178,6 +178,53 @@ describe.each(transports)('server.close() (%s)', (transport) => {
     await expectMetrics(testServer.server, { connections: 0, pendingRequests: 0 });
   });
 
+  it.each<[string, number, (bytes: Buffer) => Buffer | Promise<Buffer>]>([
+    ['a handler', 0, (bytes) => bytes],
+    ['a handler, beside other connections', 3, (bytes) => bytes],
+    ['an asynchronous handler', 0, async (bytes) => bytes],
+    ['an asynchronous handler, beside other connections', 3, async (bytes) => bytes],
+  ])('called in %s, it cuts off no reply of that turn', async (_name, others, give) => {
+    const testServer = await startServer(transport, {
+      handler: ({ body }) => {
+        if (body.toString() === 'last') void testServer.server.close();
+        return give(body);
+      },
+    });
+    // Those that nobody has taken up are closed unseen.
+    for (let i = 0; i < others; i++) await testServer.connectBoth();
+    const client = await testServer.connect();
+    client.send(frames(['a', 'b', 'last']));
+    expectBytes(await client.readToEnd(), frames(['a', 'b', 'last']));
+    expect((await within(testServer.server.close(), 'the end', 2000)).cut).toBe(0);
+    const reasons = testServer.closed.all.map(({ code }) => code);
+    expect(reasons).toEqual(Array(1 + others).fill('SERVER_CLOSED'));
+  });
+
+  it('lets out a greeting that was given before', async () => {
+    const testServer = await startServer(transport, {
+      onConnect: () => {
+        // When the greeting has been given, and before it was written.
+        queueMicrotask(() => void testServer.server.close());
+        return Buffer.from('hello');
+      },
+    });
+    const client = await testServer.connect();
+    expectBytes(await client.readToEnd(), frame('hello'));
+  });
+
+  it('sends the last reply whole though there is input that nobody reads', async () => {
+    const { testServer, server, requests, answer } = await withheld();
+    const client = await testServer.connect();
+    // Most of a frame, of which a muted connection reads little.
+    client.send(frame('please'), frame(pattern(600_000)).subarray(0, 500_000));
+    await requests.next();
+    const closing = server.close();
+    const large = pattern(3_000_000);
+    answer.resolve(large);
+    expectBytes(await client.readToEnd(), frame(large));
+    expect(await closing).toEqual({ completed: 1, cut: 0 });
+  });
+
   it('supersedes a start under way', async () => {
     const { server, opened } = makeServer(transport, {
       listeners: [

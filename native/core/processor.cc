@@ -52,8 +52,7 @@ bool Processor::turn() {
   closeExcessConnections();
   const CloseReason stop = stop_asked_.load(std::memory_order_acquire);
   if (lost_ == 0 && stop == CloseReason::kNone) return true;
-  // What was given before stop() was called still leaves, as far as the kernel takes it.
-  applyCommands();
+  obeyLastOrders();
   closeAll(lost_ != 0 ? CloseReason::kReactorLost : stop);
   return false;
 }
@@ -72,6 +71,7 @@ void Processor::processNewResponses() {
   processCompletedSends();
   serveWaiters();
 }
+
 void Processor::poll() {
   int64_t timeout_ns = pollTimeout();
   if (timeout_ns != 0 && !doorbell_.trySleep()) timeout_ns = 0;
@@ -213,10 +213,20 @@ void Processor::serveWaiters() {
 }
 
 void Processor::beginDrain() {
+  // A greeting that was given before the drain belongs to a connection that owes nothing else.
+  applyCommands();
   draining_ = true;
   for (auto& channel : slots_) {
     if (channel != nullptr) finishIfDone(*channel);
   }
+}
+
+// What was asked for before stop() may have come after this turn looked for it: replies that were
+// given still leave, as far as the kernel takes them at once.
+void Processor::obeyLastOrders() {
+  if (!draining_ && drain_asked_.load(std::memory_order_acquire)) beginDrain();
+  applyCommands();
+  processCompletedSends();
 }
 
 // --- From other threads ------------------------------------------------------------------------

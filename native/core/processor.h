@@ -139,6 +139,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void flush(Channel& channel);
   void settle(Channel& channel, const Segment& segment, bool sent);
   void beginDrain();
+  void obeyLastOrders();
   void beginClose(Channel& channel, CloseReason reason);
   void finishIfDone(Channel& channel);
   void shutDown(Channel& channel);

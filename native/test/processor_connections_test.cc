@@ -276,6 +276,17 @@ TEST(ProcessorGate, AFramingSetBeforeTheAcceptCutsTheFirstBytes) {
   EXPECT_EQ(bench.claimOne().body, "line");
 }
 
+TEST(ProcessorGate, ADrainLetsOutAGreetingThatWasGivenBefore) {
+  ProcessorBench bench({.waits_for_accept = true});
+  FakeConnection& client = bench.connect();
+  const ChannelId id = bench.lastOpened();
+  bench.submit({greeting(bench, id, "hello"), accept(id)});
+  bench.processor->drain();
+  bench.run();
+  EXPECT_EQ(client.take(), "hello");
+  EXPECT_TRUE(client.sawEnd());
+}
+
 TEST(ProcessorGate, ADrainClosesWhatIsNotAccepted) {
   ProcessorBench bench({.waits_for_accept = true});
   FakeConnection& client = bench.connect();

@@ -148,6 +148,38 @@ TEST(ProcessorStop, RepliesThatDidntLeaveAreDropped) {
   bench.expectClosed(client, CloseReason::kDeadline, 1);
 }
 
+TEST(ProcessorStop, WhatWasGivenBeforeItLeaves) {
+  ProcessorBench bench;
+  FakeConnection& client = bench.connect();
+  client.send(framed("a"));
+  bench.run();
+  const Taken request = bench.claimOne();
+  // Both come when the turn has looked for replies already.
+  bench.poller.on_sleep = [&] {
+    bench.reply(request, "abc");
+    bench.processor->stop(CloseReason::kDeadline);
+  };
+  EXPECT_FALSE(bench.turn());
+  EXPECT_EQ(client.take(), "abc");
+  bench.expectClosed(client, CloseReason::kDeadline);
+}
+
+TEST(ProcessorStop, WhatADrainBeforeItFinishedIsNotCalledCutOff) {
+  ProcessorBench bench;
+  FakeConnection& client = bench.connect();
+  client.send(framed("a"));
+  bench.run();
+  const Taken request = bench.claimOne();
+  bench.poller.on_sleep = [&] {
+    bench.processor->drain();
+    bench.reply(request, "abc");
+    bench.processor->stop(CloseReason::kDeadline);
+  };
+  EXPECT_FALSE(bench.turn());
+  EXPECT_EQ(client.take(), "abc");
+  bench.expectClosed(client, CloseReason::kServerClosed);
+}
+
 TEST(ProcessorStop, WakesASleepingLoop) {
   ProcessorBench bench;
   bench.connect();

@@ -73,13 +73,13 @@ export async function startWithheld(transport: TransportName) {
 /** A server whose requests wait until the test lets them go one by one, by their text. */
 export async function startParking(
   transport: TransportName,
-  options: { queuedMaxRequests: number; maxPendingRequests: number },
+  options: { queuedMaxRequests: number; maxPendingRequests: number; networkThreads?: number },
 ) {
   const taken: string[] = [];
   const parked = new Map<string, Deferred<Buffer>>();
   const testServer = await startServer(transport, {
-    ...options,
     networkThreads: 1,
+    ...options,
     handler: ({ body }) => {
       const text = body.toString();
       const reply = defer<Buffer>();

@@ -498,6 +498,8 @@ export class NativeTransport<State> implements Transport<State> {
   drain(): void {
     if (this.#native === null) this.#isDestroyed = true;
     this.#bound = [];
+    // What was given before leaves first.
+    this.flush();
     this.#native?.drain();
   }
 
