@@ -53,7 +53,10 @@ async function tidyAll() {
   ];
   const work = files
     .filter((name) => name.endsWith('.cc'))
-    .map((name) => [name, /native\/(core|platform|test|sim)\//.test(name) ? asInCMake : standalone]);
+    .map((name) => [
+      name,
+      /native\/(core|platform|test|sim)\//.test(name) ? asInCMake : standalone,
+    ]);
   let isClean = true;
   const worker = async () => {
     for (let next = work.shift(); next !== undefined; next = work.shift()) {
