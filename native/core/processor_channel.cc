@@ -311,12 +311,8 @@ void Processor::flush(Channel& channel) {
       markCompletedSend(channel);
       break;
     case Send::Outcome::kFull:
-      if (channel.send.empty()) {
-        markCompletedSend(channel);
-      } else {
-        channel.is_writable = false;
-        channel.send.detach(memory_);
-      }
+      channel.is_writable = false;
+      channel.send.detach(memory_);
       break;
     case Send::Outcome::kBudget:
       markReady(channel);
