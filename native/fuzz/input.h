@@ -25,6 +25,8 @@ class Input {
  public:
   Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
 
+  bool empty() const { return size_ == 0; }
+
   // 0 once the bytes are used up.
   uint32_t number(int bytes) {
     uint32_t value = 0;
