@@ -82,7 +82,7 @@ class Client {
   uint64_t discarded = 0;
   uint64_t withdrawn = 0;
   // Replies whose fate is to be told, by sequence.
-  std::deque<uint32_t> awaited;
+  std::vector<uint32_t> awaited;
 
   bool has_ended = false;
   bool is_gone = false;  // closed or reset by the client
