@@ -108,9 +108,7 @@ std::string Client::withdraw(size_t count) {
 
 // --- What must hold ------------------------------------------------------------------------------
 
-Cut Client::nextCut() const {
-  return cut(framing, std::string_view(sent).substr(framed_bytes));
-}
+Cut Client::nextCut() const { return cut(framing, std::string_view(sent).substr(framed_bytes)); }
 
 // Nothing went wrong with the socket, and nothing cut the connection short.
 bool Client::isWhole() const {
@@ -119,8 +117,7 @@ bool Client::isWhole() const {
 
 void Client::checkAtRest(const Server& server) const {
   if (!id.has_value()) return;
-  const bool must_end =
-      has_ended || close_asked || reply_and_close_asked || server.has_drained;
+  const bool must_end = has_ended || close_asked || reply_and_close_asked || server.has_drained;
   if (must_end) FUZZ_CHECK(closed.has_value());
   if (closed.has_value()) return;
   FUZZ_CHECK(connection.isOpen());

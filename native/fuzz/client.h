@@ -85,9 +85,9 @@ class Client {
   std::vector<uint32_t> awaited;
 
   bool has_ended = false;
-  bool is_gone = false;  // closed or reset by the client
-  bool has_broken_socket = false;  // a system call was scripted to fail for good
-  bool close_asked = false;           // after what was given before
+  bool is_gone = false;                // closed or reset by the client
+  bool has_broken_socket = false;      // a system call was scripted to fail for good
+  bool close_asked = false;            // after what was given before
   bool reply_and_close_asked = false;  // after the reply
 
  private:

@@ -22,8 +22,7 @@ constexpr uint32_t kLongAnswer = kWriteBytesPerTurn + 1000;
 
 class Script {
  public:
-  explicit Script(Input input)
-      : input_(input), options_(optionsOf(input_)), server_(options_) {}
+  explicit Script(Input input) : input_(input), options_(optionsOf(input_)), server_(options_) {}
 
   void run() {
     while (!input_.empty()) step();

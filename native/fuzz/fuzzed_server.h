@@ -13,9 +13,9 @@
 namespace odradek::fuzz {
 
 struct Answer {
-  uint32_t count = 1;       // requests that it settles
-  uint32_t filler = 0;      // bytes beside the text that names the request
-  uint32_t parts = 1;       // commands that it is made of
+  uint32_t count = 1;   // requests that it settles
+  uint32_t filler = 0;  // bytes beside the text that names the request
+  uint32_t parts = 1;   // commands that it is made of
   bool is_discarded = false;
   bool is_last = false;     // the connection is closed after it
   bool is_awaited = false;  // an event tells its fate

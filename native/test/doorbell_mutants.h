@@ -94,9 +94,7 @@ struct RingDoesNotRelease : DoorbellParts<Atomic> {
 
 template <typename Node, template <typename> class Atomic>
 struct MailboxParts {
-  void push(Node* node) {
-    pushBy(node, std::memory_order_release);
-  }
+  void push(Node* node) { pushBy(node, std::memory_order_release); }
   Node* takeAll() {
     if (head.load(std::memory_order_relaxed) == nullptr) return nullptr;
     return reversed(head.exchange(nullptr, std::memory_order_acquire));

@@ -1,5 +1,6 @@
-// The ways in which the product sleeps and wakes, as programs to explore: each follows the code that
-// it names line by line, over the product's own doorbell and mailbox (or over a mutant of them).
+// The ways in which the product sleeps and wakes, as programs to explore: each follows the code
+// that it names line by line, over the product's own doorbell and mailbox (or over a mutant of
+// them).
 #pragma once
 
 #include <algorithm>
@@ -177,8 +178,7 @@ class ProcessorScenario {
       Item* list = commands_.takeAll();
       if (kUse == Use::kLooksFirst) sleeper_.awake();
       items_.takeList(list);
-    } while (
-        sleeper_.poll(true, kUse != Use::kLooksFirst && kUse != Use::kStaysAsleep));
+    } while (sleeper_.poll(true, kUse != Use::kLooksFirst && kUse != Use::kStaysAsleep));
   }
 
   Items<kRounds> items_;

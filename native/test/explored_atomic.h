@@ -83,8 +83,7 @@ class ExploredAtomic {
   T exchange(T value, std::memory_order order = std::memory_order_seq_cst) {
     Explorer& explorer = Explorer::current();
     explorer.step();
-    const uint64_t before =
-        explorer.memory().update(explorer.thread(), at_, bitsOf(value), order);
+    const uint64_t before = explorer.memory().update(explorer.thread(), at_, bitsOf(value), order);
     explorer.observe(before);
     if (explorer.isNoting()) {
       note("exchange", order, shown(valueOf<T>(before)) + " by " + shown(value));
@@ -143,7 +142,8 @@ class ExploredAtomic {
 
   void note(const char* call, std::memory_order order, const std::string& what) const {
     Explorer& explorer = Explorer::current();
-    explorer.note(std::string(explorer.label(at_)) + "." + call + "(" + textOf(order) + "): " + what);
+    explorer.note(std::string(explorer.label(at_)) + "." + call + "(" + textOf(order) +
+                  "): " + what);
   }
 
   const size_t at_;

@@ -1,7 +1,7 @@
-// Explores every interleaving of a few threads: each runs as a fiber that suspends in front of every
-// step that others can see (an operation on an ExploredAtomic, a lock, a wake). The explorer takes
-// the steps in one order after the other, depth first, by running the program from its start again
-// and again; a state that it has been in before isn't explored once more, only counted.
+// Explores every interleaving of a few threads: each runs as a fiber that suspends in front of
+// every step that others can see (an operation on an ExploredAtomic, a lock, a wake). The explorer
+// takes the steps in one order after the other, depth first, by running the program from its start
+// again and again; a state that it has been in before isn't explored once more, only counted.
 //
 // A state is what is in the memory model, and what each thread knows: what it has read since its
 // last checkpoint(). An interleaving ends when no thread can go on; then checkAtRest() says whether
