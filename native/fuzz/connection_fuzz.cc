@@ -20,9 +20,19 @@ constexpr size_t kMostFiller = 80'000;
 // More than a connection may write in one turn.
 constexpr uint32_t kLongAnswer = kWriteBytesPerTurn + 1000;
 
+test::BenchOptions optionsOf(Input& input) {
+  test::BenchOptions options;
+  options.framing = framing(input);
+  const uint32_t bits = input.number(1);
+  options.waits_for_accept = (bits & 1) != 0;
+  options.queued_max_requests = 1 + ((bits & 2) != 0 ? 500 : input.number(1) % 8);
+  options.max_pending_requests = 1 + ((bits & 4) != 0 ? 500 : input.number(1) % 8);
+  return options;
+}
+
 class Script {
  public:
-  explicit Script(Input input) : input_(input), options_(optionsOf(input_)), server_(options_) {}
+  Script(Input input, FuzzedServer& server) : input_(input), server_(server) {}
 
   void run() {
     while (!input_.empty()) step();
@@ -30,16 +40,6 @@ class Script {
   }
 
  private:
-  static test::BenchOptions optionsOf(Input& input) {
-    test::BenchOptions options;
-    options.framing = framing(input);
-    const uint32_t bits = input.number(1);
-    options.waits_for_accept = (bits & 1) != 0;
-    options.queued_max_requests = 1 + ((bits & 2) != 0 ? 500 : input.number(1) % 8);
-    options.max_pending_requests = 1 + ((bits & 4) != 0 ? 500 : input.number(1) % 8);
-    return options;
-  }
-
   void step() {
     const uint32_t choice = input_.number(1) % 32;
     if (choice < 4) return server_.run();
@@ -191,8 +191,7 @@ class Script {
   }
 
   Input input_;
-  const test::BenchOptions options_;
-  FuzzedServer server_;
+  FuzzedServer& server_;
   size_t filler_ = 0;
 };
 
@@ -216,6 +215,8 @@ extern "C" int LLVMFuzzerInitialize(int* count, char*** arguments) {
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  odradek::fuzz::Script({data, size}).run();
+  odradek::fuzz::Input input(data, size);
+  odradek::fuzz::FuzzedServer server(odradek::fuzz::optionsOf(input));
+  odradek::fuzz::Script(input, server).run();
   return 0;
 }

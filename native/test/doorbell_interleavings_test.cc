@@ -14,7 +14,6 @@ namespace odradek {
 namespace {
 
 using test::Exploration;
-using test::ExploredAtomic;
 using test::Explorer;
 using test::Use;
 using Model = Explorer::Model;
@@ -56,7 +55,7 @@ void expectWeakFinding(const std::string& finding) {
 #ifdef ODRADEK_DEBUG
 constexpr uint32_t kRounds = 1;
 constexpr uint32_t kConnections = 2;
-constexpr double kMany = 1e3;
+constexpr double kMany = 100;
 #else
 constexpr uint32_t kRounds = 2;
 constexpr uint32_t kConnections = 3;
