@@ -148,7 +148,10 @@ std::string FakeConnection::take(size_t most) {
 
 void FakeConnection::setWindow(size_t bytes) {
   window_ = bytes;
-  if (is_full_ && outbound_.size() < window_) {
+  if (outbound_.size() >= window_) {
+    // Room that was there, or announced, is gone: its return makes an event.
+    is_full_ = true;
+  } else if (is_full_) {
     is_full_ = false;
     notify();
   }
@@ -201,7 +204,10 @@ ssize_t FakeConnection::serverRead(const iovec* parts, int count) {
 ssize_t FakeConnection::serverWrite(const iovec* parts, int count) {
   writes++;
   if (const int fault = takeFault(write_faults_); fault != 0) {
-    if (fault == -EAGAIN) notify();
+    if (fault == -EAGAIN) {
+      is_full_ = outbound_.size() >= window_;
+      notify();
+    }
     return fault;
   }
   if (error_ != 0) return -std::exchange(error_, 0);

@@ -68,7 +68,7 @@ FakeConnection& ProcessorBench::offer(Processor::Offer expected) {
   NewConnection accepted;
   accepted.fd = connection.fd();
   accepted.local = {"127.0.0.1", 9092};
-  accepted.remote = {"127.0.0.1", 40'000};
+  accepted.remote = {"127.0.0.1", static_cast<uint16_t>(kFirstClientPort + offered_)};
   EXPECT_EQ(processor->offer(accepted, *this), expected);
   if (expected == Processor::Offer::kTaken) {
     offered_++;

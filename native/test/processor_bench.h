@@ -46,6 +46,9 @@ struct BenchOptions {
 
 class ProcessorBench final : public RoomListener {
  public:
+  // The remote port of the first connection that was taken; the next have those after it.
+  static constexpr uint16_t kFirstClientPort = 40'000;
+
   explicit ProcessorBench(BenchOptions options = {});
   ~ProcessorBench();
 
