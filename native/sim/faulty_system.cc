@@ -5,7 +5,7 @@
 namespace odradek::sim {
 
 void FaultySockets::giveWay() {
-  if (stage_.random.chance(stage_.plan.preemptions)) Fiber::giveWay();
+  if (stage_.random.chance(stage_.plan.preemptions)) stage_.giveWay();
 }
 
 Client* FaultySockets::clientAt(int fd) {

@@ -7,7 +7,6 @@
 #include "../core/memory.h"
 #include "../test/fake_memory.h"
 #include "client.h"
-#include "fiber.h"
 #include "stage.h"
 
 namespace odradek::sim {

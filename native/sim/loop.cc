@@ -7,7 +7,7 @@ namespace odradek::sim {
 FaultyPoller::FaultyPoller(Stage& stage) : stage_(stage), poller_(stage.kernel) {
   poller_.on_sleep = [this] {
     is_asleep_ = true;
-    Fiber::giveWay();
+    stage_.giveWay();
     is_asleep_ = false;
   };
 }
@@ -19,7 +19,7 @@ int FaultyPoller::add(int fd, uint64_t token) {
 }
 
 int FaultyPoller::wait(PollEvent* events, int capacity, int64_t timeout_ns) {
-  if (stage_.random.chance(stage_.plan.preemptions)) Fiber::giveWay();
+  if (stage_.random.chance(stage_.plan.preemptions)) stage_.giveWay();
   if (stage_.strikes(Fault::kPollInterrupted)) return 0;
   if (may_be_lost_ && stage_.strikes(Fault::kPollerLost)) {
     was_lost_ = true;

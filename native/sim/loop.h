@@ -5,7 +5,6 @@
 #include <cstdint>
 
 #include "../test/fake_kernel.h"
-#include "fiber.h"
 #include "stage.h"
 
 namespace odradek::sim {
@@ -59,28 +58,37 @@ class FaultyPoller final : public Poller {
 
 class Loop {
  public:
-  Loop(const char* name, uint32_t number, FaultyPoller& poller, Turning& target)
-      : name_(name), number_(number), poller_(poller), target_(target), fiber_(&Loop::run, this) {}
+  Loop(const char* name, uint32_t number, Stage& stage, FaultyPoller& poller, Turning& target)
+      : name_(name), number_(number), stage_(stage), poller_(poller), target_(target) {}
 
   const char* name() const { return name_; }
   uint32_t number() const { return number_; }
-  bool hasEnded() const { return fiber_.hasEnded(); }
+  bool hasEnded() const { return has_ended_; }
   bool isRunnable() const { return !hasEnded() && (!poller_.isAsleep() || poller_.isDue()); }
   // When it wakes by itself.
   int64_t deadline() const { return hasEnded() ? INT64_MAX : poller_.deadline(); }
-  void resume() { fiber_.resume(); }
+  // Goes on until the loop gives way or has ended.
+  void resume() {
+    stage_.running = &fiber_;
+    fiber_.resume();
+    stage_.running = nullptr;
+  }
 
  private:
-  static void run(void* loop) {
-    while (static_cast<Loop*>(loop)->target_.turn()) {
+  void run() {
+    while (target_.turn()) {
     }
+    has_ended_ = true;
+    fiber_.suspend();
   }
 
   const char* const name_;
   const uint32_t number_;
+  Stage& stage_;
   FaultyPoller& poller_;
   Turning& target_;
-  Fiber fiber_;
+  bool has_ended_ = false;
+  test::Fiber fiber_{[this] { run(); }};
 };
 
 }  // namespace odradek::sim

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../test/fake_kernel.h"
+#include "../test/fiber.h"
 #include "plan.h"
 #include "random.h"
 #include "report.h"
@@ -17,6 +18,14 @@ struct Stage {
   // Off once everybody only finishes what is under way.
   bool has_faults = true;
   bool was_memory_refused = false;
+
+  // The loop that runs; null while clients, handlers or the seed itself act.
+  test::Fiber* running = nullptr;
+
+  // Lets others run first, if a loop runs.
+  void giveWay() {
+    if (running != nullptr) running->suspend();
+  }
 
   // Whether this goes wrong now, by the plan; counted if so.
   bool strikes(Fault fault) {

@@ -16,14 +16,14 @@ World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
     : poller(world.stage_),
       processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, configs,
                 world.requests_, world.handlers_),
-      loop("processor", id, poller, turning) {}
+      loop("processor", id, world.stage_, poller, turning) {}
 
 World::AcceptorThread::AcceptorThread(uint32_t listener, World& world,
                                       const std::vector<Processor*>& processors)
     : poller(world.stage_),
       acceptor(listener, {poller, world.sockets_, world.kernel_.clock}, processors,
                world.handlers_),
-      loop("acceptor", listener, poller, turning) {}
+      loop("acceptor", listener, world.stage_, poller, turning) {}
 
 World::World(uint64_t seed, bool is_loud, Tally& tally)
     : random_(seed),
