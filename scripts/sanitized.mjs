@@ -1,13 +1,13 @@
-// The addon under a sanitizer, in Node: builds it beside build/Release, then runs under ASan and UBSan the
-// TypeScript suite and the lifetimes, under TSan the lifetimes (vitest's own machinery is not
-// instrumented and full of what TSan takes for races). Further arguments go to lifetimes.mjs.
+// The addon under a sanitizer, in Node: builds it beside build/Release; then runs under ASan and
+// UBSan the TypeScript suite and the lifetimes, under TSan the lifetimes alone (V8 and vitest's
+// bundler are not instrumented, and what TSan takes for races there would be the whole report).
 //
-//   node scripts/sanitized.mjs asan|tsan [--terminations N] [--exits N] [--servers N] [--seed S]
+//   node scripts/sanitized.mjs asan|tsan [what lifetimes.mjs takes]
 //
-// Ends with `N passed, N failed`: what is counted are tests of the suite, sanitizer reports over it,
+// Ends with `N passed, N failed` over the tests of the suite, what the sanitizer reported over them,
 // and the lifetimes as one.
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { buildArguments, Sanitizer, sanitizerNames } from './sanitizer.mjs';
 
@@ -22,12 +22,16 @@ function run(command, args, environment = {}) {
   return spawnSync(command, args, { cwd: root, env, stdio: 'inherit' }).status === 0;
 }
 
-/** The behavioural suite and the Kafka clients. Lifetimes have processes of their own; see below. */
+/**
+ * The behavioural suite and the Kafka clients; test/lifetime has processes of its own. In threads,
+ * since vitest kills its processes when they are done, and a killed process checks no leaks.
+ */
 function suite() {
   const sanitizer = new Sanitizer(name);
+  mkdirSync(`${root}build/test-results`, { recursive: true });
   const report = `${root}build/test-results/ts-${name}.json`;
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const args = ['vitest', 'run', '--exclude', 'test/lifetime/**', ...reporters];
+  const args = ['vitest', 'run', '--pool=threads', '--exclude', 'test/lifetime/**', ...reporters];
   // Everything is slower here, and the suite's time-outs are for hangs.
   const isOk = run('npx', [...args, '--testTimeout=120000'], sanitizer.environment);
   const json = JSON.parse(readFileSync(report, 'utf8'));

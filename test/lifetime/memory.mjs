@@ -23,8 +23,9 @@ const handlers = {
     void request.signal;
     return new Promise((resolve) => setImmediate(resolve, request.body));
   },
-  // The reply never comes: its connection leaves.
-  never: () => new Promise(() => {}),
+  // The client leaves before there is a reply.
+  late: ({ body, signal }) =>
+    new Promise((resolve) => signal.addEventListener('abort', () => resolve(body))),
 };
 
 function makeServer(handler) {
@@ -93,18 +94,16 @@ const commands = {
     kept.length = 0;
     return {};
   },
+  async count() {
+    return { handled, connections: server?.metrics().connections ?? 0 };
+  },
+  async countHandles() {
+    return { count: asyncHandles() };
+  },
   async measure() {
     await collect();
     const { rss, heapUsed, external } = process.memoryUsage();
-    return {
-      rss,
-      heapUsed,
-      external,
-      asyncHandles: asyncHandles(),
-      handled,
-      connections: server?.metrics().connections ?? 0,
-      collected: { ...collected },
-    };
+    return { rss, heapUsed, external, collected: { ...collected } };
   },
 };
 
