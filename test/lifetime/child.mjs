@@ -65,6 +65,7 @@ export class Child {
 export class Host {
   #child;
   #ended;
+  #death = {};
   #jobs = new Map();
   #own = new Job();
 
@@ -75,9 +76,9 @@ export class Host {
       job?.tell(message);
     });
     this.#ended = this.#child.ended.then(({ code, signal }) => {
-      const message = { died: `code ${code}, signal ${signal}: ${this.#child.stderr}` };
-      this.#own.tell(message);
-      for (const job of this.#jobs.values()) job.tell(message);
+      this.#death = { died: `code ${code}, signal ${signal}: ${this.#child.stderr}` };
+      this.#own.tell(this.#death);
+      for (const job of this.#jobs.values()) job.tell(this.#death);
       return { code, signal };
     });
   }
@@ -89,6 +90,7 @@ export class Host {
   /** Begins a job of `command`, by an id that no other has. */
   begin(command, id, plan) {
     const job = new Job();
+    job.tell(this.#death);
     this.#jobs.set(id, job);
     this.send({ command, id, plan });
     return job;

@@ -37,7 +37,7 @@ describe.each(transports)('servers end with traffic in flight (%s)', (transport)
       '--servers',
       '0',
     ]);
-    expect(summary).toMatch(/: 20 terminations \(.*\); 0 failures$/);
+    expect(summary).toMatch(/: 22 terminations \(.*\); 0 failures$/);
   });
 
   it('with their process', { timeout }, async () => {

@@ -19,6 +19,16 @@ const kinds = {
       await sleep(random.below(20));
     },
   },
+  // JavaScript sleeps in between, so that each request rings, also the first one after the end.
+  quiet: {
+    plan: () => ({ threads: 1 }),
+    sizes: [100],
+    traffic: { connections: 1, pauseMs: 8 },
+    lead: async ({ traffic, random }) => {
+      await traffic.flows(random.below(10));
+      await sleep(random.below(8));
+    },
+  },
   handler: {
     plan: (random) => ({ ending: 'stay', endAfter: 1 + random.below(300) }),
     lead: async ({ job }) => {
@@ -74,8 +84,9 @@ const kinds = {
 
 async function terminate(host, index, kind, plan, random) {
   const { lead, sizes = small, code = 1, error = null, isEarly = false } = kinds[kind];
+  const options = { ...kinds[kind].traffic, random: new Random(random.below(2 ** 31), 0) };
   const job = host.begin('work', index, plan);
-  const traffic = isEarly || kind === 'idle' ? null : await begin(job, sizes);
+  const traffic = isEarly || kind === 'idle' ? null : await begin(job, sizes, options);
   try {
     if (kind === 'idle') await job.has('port');
     if (lead !== undefined) {
@@ -92,8 +103,8 @@ async function terminate(host, index, kind, plan, random) {
   }
 }
 
-async function begin(job, sizes) {
-  return new Traffic(await job.has('port'), echoed(sizes));
+async function begin(job, sizes, options) {
+  return new Traffic(await job.has('port'), echoed(sizes), options);
 }
 
 /** Runs `count` terminations, some at a time, many in one host. */

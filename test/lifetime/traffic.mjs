@@ -34,16 +34,21 @@ export class Traffic {
   #port;
   #block;
   #resetChance;
+  #pauseMs;
   #random;
   #sockets = new Set();
   #isStopped = false;
   #waiting = new Set();
 
-  /** Connections that send `block` again and again, two at a time, and are reset now and then. */
-  constructor(port, block, { connections = 8, resetChance = 0, random = null } = {}) {
+  /**
+   * Connections that send `block` again and again: two at a time, or one with pauses of up to
+   * `pauseMs`; some are reset.
+   */
+  constructor(port, block, { connections = 8, resetChance = 0, pauseMs = 0, random = null } = {}) {
     this.#port = port;
     this.#block = block;
     this.#resetChance = resetChance;
+    this.#pauseMs = pauseMs;
     this.#random = random;
     for (let i = 0; i < connections; i++) this.#open();
   }
@@ -60,7 +65,7 @@ export class Traffic {
     });
     socket.on('connect', () => {
       socket.write(request);
-      socket.write(request);
+      if (this.#pauseMs === 0) socket.write(request);
     });
     socket.on('data', (chunk) => {
       for (let from = 0; from < chunk.length; ) {
@@ -73,14 +78,15 @@ export class Traffic {
         at = 0;
         this.replies++;
         if (this.#resets(socket)) break;
-        socket.write(request);
+        if (this.#pauseMs === 0) socket.write(request);
+        else setTimeout(() => socket.write(request), this.#random.below(this.#pauseMs));
       }
       this.#changed();
     });
   }
 
   #resets(socket) {
-    if (this.#isStopped || this.#random === null) return false;
+    if (this.#isStopped || this.#resetChance === 0) return false;
     if (this.#random.fraction() >= this.#resetChance) return false;
     this.resets++;
     socket.resetAndDestroy();
