@@ -4,10 +4,10 @@
 //
 //   node scripts/sanitized.mjs asan|tsan [what lifetimes.mjs takes]
 //
-// Ends with `N passed, N failed` over the tests of the suite, what the sanitizer reported over them,
-// and the lifetimes as one.
+// Ends with `N passed, N failed, N skipped` over the tests of the suite, what the sanitizer reported
+// over them, and the lifetimes as one.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { buildArguments, Sanitizer, sanitizerNames } from './sanitizer.mjs';
 
@@ -15,6 +15,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const [name, ...forLifetimes] = process.argv.slice(2);
 let passed = 0;
 let failed = 0;
+let skipped = 0;
 
 function run(command, args, environment = {}) {
   console.log(`> ${command} ${args.join(' ')}`);
@@ -30,6 +31,7 @@ function suite() {
   const sanitizer = new Sanitizer(name);
   mkdirSync(`${root}build/test-results`, { recursive: true });
   const report = `${root}build/test-results/ts-${name}.json`;
+  rmSync(report, { force: true });
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   const args = ['vitest', 'run', '--pool=threads', '--exclude', 'test/lifetime/**', ...reporters];
   // Everything is slower here, and the suite's time-outs are for hangs.
@@ -37,6 +39,7 @@ function suite() {
   const json = JSON.parse(readFileSync(report, 'utf8'));
   passed += json.numPassedTests;
   failed += json.numFailedTests;
+  skipped += json.numPendingTests + json.numTodoTests;
   if (!isOk && json.numFailedTests === 0) failed++;
   const findings = sanitizer.takeFindings();
   for (const finding of findings) console.error(finding);
@@ -55,5 +58,5 @@ if (run('npx', buildArguments(name))) {
 } else {
   failed++;
 }
-console.log(`${passed} passed, ${failed} failed`);
+console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 process.exitCode = failed > 0 ? 1 : 0;
