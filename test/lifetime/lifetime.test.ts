@@ -9,8 +9,14 @@ const driver = fileURLToPath(new URL('../../scripts/lifetimes.mjs', import.meta.
 const timeout = 240_000;
 
 /** Runs the driver with some of its cases, and returns its last line. */
-function run(transport: string, cases: readonly string[]): Promise<string> {
-  const child = spawn(process.execPath, [driver, '--transport', transport, ...cases]);
+function run(
+  transport: string,
+  terminations: number,
+  exits: number,
+  servers: number,
+): Promise<string> {
+  const cases = [`--terminations=${terminations}`, `--exits=${exits}`, `--servers=${servers}`];
+  const child = spawn(process.execPath, [driver, `--transport=${transport}`, ...cases]);
   let output = '';
   child.stdout.on('data', (chunk) => {
     output += chunk;
@@ -29,32 +35,17 @@ function run(transport: string, cases: readonly string[]): Promise<string> {
 // A short form; docs/testing.md has the long one. Each kind of case comes at least once.
 describe.each(transports)('servers end with traffic in flight (%s)', (transport) => {
   it('with their worker', { timeout }, async () => {
-    const summary = await run(transport, [
-      '--terminations',
-      '20',
-      '--exits',
-      '0',
-      '--servers',
-      '0',
-    ]);
+    const summary = await run(transport, 22, 0, 0);
     expect(summary).toMatch(/: 22 terminations \(.*\); 0 failures$/);
   });
 
   it('with their process', { timeout }, async () => {
-    const summary = await run(transport, [
-      '--terminations',
-      '0',
-      '--exits',
-      '26',
-      '--servers',
-      '0',
-    ]);
+    const summary = await run(transport, 0, 26, 0);
     expect(summary).toMatch(/: 26 exits \(.*\); 0 failures$/);
   });
 
   it('by close() and terminate(), while clients reset', { timeout }, async () => {
-    const cases = ['--terminations', '0', '--exits', '0', '--servers', '24'];
-    const summary = await run(transport, cases);
+    const summary = await run(transport, 0, 0, 24);
     expect(summary).toMatch(/: 24 servers \(.*\); \d+ replies and \d+ resets there; 0 failures$/);
   });
 });
