@@ -60,7 +60,8 @@ void Client::act() {
   if (reads_ && stage_.strikes(Fault::kStopsReading)) {
     stage_.trace.note("client %u stops reading", number_);
     reads_ = false;
-    return socket_.setWindow(stage_.random.below(2000));
+    // A socket with nothing to send takes at least a byte.
+    return socket_.setWindow(1 + stage_.random.below(2000));
   }
   if (!has_ended_ && stage_.strikes(Fault::kHalfClose)) return end();
   if (!has_ended_ && stage_.strikes(Fault::kBrokenFrame)) return breakFraming();
