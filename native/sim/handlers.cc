@@ -288,7 +288,7 @@ void Handlers::flush() {
   for (Command& command : commands_) {
     CommandBatch*& batch = batches[command.channel.processor];
     if (batch == nullptr) batch = new CommandBatch();
-    if (command.length > 0) {
+    if (slab != nullptr && command.length > 0) {
       slab->retain();
       command.block = slab;
     }

@@ -27,8 +27,8 @@ void Trace::note(const char* format, ...) {
 void Trace::fail(const char* check, const char* format, ...) {
   if (!is_loud_) {
     const uint64_t first = lines_ > kKept ? lines_ - kKept : 0;
-    for (uint64_t i = first; i < lines_; i++) {
-      std::printf("%6llu %s\n", static_cast<unsigned long long>(i + 1), last_[i % kKept].c_str());
+    for (unsigned long long i = first; i < lines_; i++) {
+      std::printf("%6llu %s\n", i + 1, last_[i % kKept].c_str());
     }
   }
   std::printf("seed %llu: %s: ", static_cast<unsigned long long>(seed_), check);

@@ -33,7 +33,7 @@ class Trace {
   __attribute__((format(printf, 2, 3))) void note(const char* format, ...);
 
   // Prints all of it and ends the process: a simulation has no way to go on.
-  __attribute__((format(printf, 3, 4))) [[noreturn]] void fail(const char* check,
+  [[noreturn]] __attribute__((format(printf, 3, 4))) void fail(const char* check,
                                                                const char* format, ...);
 
   // Depends on every step: two runs of a seed that differ anywhere differ here.
