@@ -10,8 +10,9 @@
 namespace odradek {
 
 Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs,
-                     RequestChannel& requests, Consumer& consumer)
+                     RequestChannel& requests, Consumer& consumer, Sleeps sleeps)
     : id_(id),
+      sleeps_(sleeps),
       poller_(seams.poller),
       sockets_(seams.sockets),
       clock_(seams.clock),
@@ -42,6 +43,8 @@ int Processor::open() { return poller_.open(); }
 bool Processor::turn() {
   if (has_ended_.load(std::memory_order_relaxed)) return false;
   counters_.turns.add(1);
+  // Before anything is looked at; a loop that sleeps in its poll has done so there.
+  if (sleeps_ == Sleeps::kElsewhere) doorbell_.awake();
   if (!draining_ && drain_asked_.load(std::memory_order_acquire)) beginDrain();
   configureNewConnections();
   processNewResponses();
@@ -73,10 +76,10 @@ void Processor::processNewResponses() {
 }
 
 void Processor::poll() {
-  int64_t timeout_ns = pollTimeout();
-  if (timeout_ns != 0 && !doorbell_.trySleep()) timeout_ns = 0;
-  const int count = poller_.wait(events_.data(), kEventsPerPoll, timeout_ns);
-  doorbell_.awake();
+  int64_t timeout_ns = 0;
+  const bool sleeps = sleeps_ == Sleeps::kHere && rest(&timeout_ns);
+  const int count = poller_.wait(events_.data(), kEventsPerPoll, sleeps ? timeout_ns : 0);
+  if (sleeps_ == Sleeps::kHere) doorbell_.awake();
   counters_.polls.add(1);
   if (count < 0) {
     lost_ = -count;
@@ -134,6 +137,11 @@ void Processor::closeExcessConnections() {
     Channel* channel = find(id.slot, id.generation);
     if (channel != nullptr && channel->life == Channel::Life::kLingering) closeSocket(*channel);
   }
+}
+
+bool Processor::rest(int64_t* timeout_ns) {
+  *timeout_ns = pollTimeout();
+  return *timeout_ns != 0 && doorbell_.trySleep();
 }
 
 // --- Between turns -----------------------------------------------------------------------------

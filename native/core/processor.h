@@ -1,6 +1,7 @@
 // Kafka's Processor: the loop that owns the connections given to it, reads and frames their
 // requests, and writes their replies. Everything but offer(), submit(), drain(), stop() and the
-// counters belongs to its thread; the loop can be stepped turn by turn without one.
+// counters belongs to its thread; the loop can be stepped turn by turn without one, also by a loop
+// that waits elsewhere.
 #pragma once
 
 #include <array>
@@ -64,10 +65,13 @@ class Processor final : public FrameSink, public PermitWaiter {
     Memory& memory;
   };
 
+  // Where the loop sleeps: in its own poll, or wherever it is driven from (see rest()).
+  enum class Sleeps : uint8_t { kHere, kElsewhere };
+
   enum class Offer : uint8_t { kTaken, kFull, kGone };
 
   Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs, RequestChannel& requests,
-            Consumer& consumer);
+            Consumer& consumer, Sleeps sleeps = Sleeps::kHere);
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
   ~Processor();
@@ -77,6 +81,10 @@ class Processor final : public FrameSink, public PermitWaiter {
 
   // One turn of the loop. False: the loop has ended and everything is closed.
   bool turn();
+
+  // For a loop that sleeps elsewhere, after its turns: true if it may wait until its poller's
+  // descriptor is readable or `*timeout_ns` is over (below 0: without end); false: take a turn.
+  bool rest(int64_t* timeout_ns);
 
   // Any thread. With kFull the listener is told when there is room.
   Offer offer(NewConnection& connection, RoomListener& listener);
@@ -158,6 +166,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void post(Event* event);
 
   const uint32_t id_;
+  const Sleeps sleeps_;
   Poller& poller_;
   SocketOps& sockets_;
   Clock& clock_;

@@ -54,13 +54,16 @@ StartError SocketServer::openProcessors() {
   for (const ListenerConfig& listener : config_.listeners) {
     channels.push_back({&listener.framing, config_.waits_for_accept});
   }
-  for (uint32_t id = 0; id < config_.network_threads; id++) {
+  const bool has_threads = config_.network_threads > 0;
+  const uint32_t count = has_threads ? config_.network_threads : 1;
+  const auto sleeps = has_threads ? Processor::Sleeps::kHere : Processor::Sleeps::kElsewhere;
+  for (uint32_t id = 0; id < count; id++) {
     pollers_.push_back(platform_.makePoller());
     processors_.push_back(
         std::make_unique<Processor>(id,
                                     Processor::Seams{*pollers_.back(), platform_.sockets(),
                                                      platform_.clock(), platform_.memory()},
-                                    channels, requests_, consumer_));
+                                    channels, requests_, consumer_, sleeps));
     const int error = processors_.back()->open();
     if (error != 0) return threadError("poller", error);
   }
@@ -92,6 +95,7 @@ StartError SocketServer::startThreads() {
   char name[16];
   int error = 0;
   for (auto& processor : processors_) {
+    if (processor.get() == threadless()) continue;
     std::snprintf(name, sizeof(name), "odradek-net-%u", processor->id() % 1000);
     auto thread = platform_.threads().start(name, runProcessor, processor.get(), &error);
     if (thread == nullptr) return threadError("thread", error);
@@ -119,6 +123,10 @@ void SocketServer::drain() {
 void SocketServer::stop(CloseReason reason) {
   joinAcceptors();
   for (auto& processor : processors_) processor->stop(reason);
+  if (Processor* processor = threadless(); processor != nullptr) {
+    while (processor->turn()) {
+    }
+  }
   processor_threads_.clear();
 }
 

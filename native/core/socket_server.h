@@ -36,6 +36,7 @@ struct ListenerConfig {
 
 struct ServerConfig {
   std::vector<ListenerConfig> listeners;
+  // 0: one processor without a thread of its own, driven by whoever owns the server.
   uint32_t network_threads = 1;
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
@@ -69,6 +70,14 @@ class SocketServer {
 
   // Hands a batch to the processor with this id.
   void submit(uint32_t processor, CommandBatch* batch);
+
+  // The processor without a thread; null if all have one.
+  Processor* threadless() const {
+    const bool is_there = config_.network_threads == 0 && !processors_.empty();
+    return is_there ? processors_[0].get() : nullptr;
+  }
+  // Where it waits.
+  Poller* threadlessPoller() const { return threadless() == nullptr ? nullptr : pollers_[0].get(); }
 
   RequestChannel& requests() { return requests_; }
   const std::vector<Endpoint>& bound() const { return bound_; }
