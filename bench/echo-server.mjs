@@ -3,11 +3,13 @@
 import { createInterface } from 'node:readline';
 import { SocketServer } from 'odradek';
 
-const transport = process.argv[2];
+const isThreadless = process.argv[2] === 'threadless';
+const transport = isThreadless ? 'native' : process.argv[2];
 const isAsync = process.argv[3] === 'async';
 const server = new SocketServer({
   listeners: [{ port: 0 }],
   transport,
+  ...(isThreadless ? { networkThreads: 0 } : {}),
   handler: isAsync ? async (request) => request.body : (request) => request.body,
 });
 await server.start();

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const rounds = Number(process.argv[2] ?? 5);
 const seconds = Number(process.argv[3] ?? 2);
-const transports = ['native', 'js'];
+const transports = ['native', 'threadless', 'js'];
 const shapes = [
   { connections: 1, pipeline: 1 },
   { connections: 64, pipeline: 1 },

@@ -23,6 +23,7 @@
       "native/addon/addon.cc",
       "native/addon/config.cc",
       "native/addon/large_frames.cc",
+      "native/addon/loop_watcher.cc",
       "native/addon/native_server.cc"
     ]
   }

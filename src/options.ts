@@ -65,7 +65,9 @@ export interface SocketServerOptions<State = unknown> {
   ) => MaybeReply | PromiseLike<MaybeReply>;
   /**
    * Kafka's `num.network.threads`: processors of the native transport, shared by all listeners.
-   * 1 to 64, default `max(1, min(3, cores / 4))`: fewer threads make larger batches.
+   * 0 to 64, default `max(1, min(3, cores / 4))`: fewer threads make larger batches. With 0 the one
+   * processor has no thread: the same C++ reactor runs in the calling thread's event loop, which
+   * saves the wake-ups between threads, and reads nothing while a handler runs.
    */
   networkThreads?: number;
   /**
@@ -151,7 +153,7 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
     onConnect: options.onConnect,
     onDisconnect: options.onDisconnect,
     onHandlerError: options.onHandlerError,
-    networkThreads: checkInteger('networkThreads', options.networkThreads ?? threads, 1, 64),
+    networkThreads: checkInteger('networkThreads', options.networkThreads ?? threads, 0, 64),
     queuedMaxRequests: checkInteger('queuedMaxRequests', options.queuedMaxRequests ?? 500, 1, 1e6),
     maxPendingRequests: checkInteger(
       'maxPendingRequests',

@@ -3,10 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.js';
 import { connectMany } from './support/handlers.js';
 import { expectMetrics, startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { defer, nextTurn, settles, until, within } from './support/wait.js';
 
-describe.each(transports)('bounds (%s)', (transport) => {
+describe.each(placements)('bounds (%s)', (transport) => {
   describe('a client that does not read', () => {
     it('gets every byte when it reads at last, and holds up nobody', async () => {
       const testServer = await startServer(transport);

@@ -4,7 +4,7 @@ import { expectBytes, frame, pattern } from './support/bytes.js';
 import type { Client } from './support/client.js';
 import { Dice } from './support/dice.js';
 import { expectMetrics, startServer, type TestServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { nextTurn, until, within } from './support/wait.js';
 
 /**
@@ -12,7 +12,7 @@ import { nextTurn, until, within } from './support/wait.js';
  * that answers by its first byte: at once, later, in parts or not at all. What each client reads is
  * exactly what it must, and nothing is left behind.
  */
-describe.each(transports)('chaos (%s)', (transport) => {
+describe.each(placements)('chaos (%s)', (transport) => {
   it.each([
     [1, {}],
     [2, { queuedMaxRequests: 3, maxPendingRequests: 5 }],

@@ -3,10 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { bytes, expectBytes, frame, frames, pattern } from './support/bytes.js';
 import { startWithheld } from './support/handlers.js';
 import { expectMetrics, startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { defer, Inbox, nextTurn, until, within } from './support/wait.js';
 
-describe.each(transports)('closing a connection (%s)', (transport) => {
+describe.each(placements)('closing a connection (%s)', (transport) => {
   describe('closeConnection', () => {
     it('lets all earlier replies leave, drops what is behind, and ends in order', async () => {
       const handled: string[] = [];

@@ -4,12 +4,12 @@ import { bytes, expectBytes, frame, frames, pattern } from './support/bytes.js';
 import { expectSeesAnotherEnd } from './support/handlers.js';
 import { expectMetrics, startServer, type TestServer } from './support/server.js';
 import { thenable } from './support/thenable.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { defer, Inbox, nextTurn, until } from './support/wait.js';
 
 const boom = new Error('boom');
 
-describe.each(transports)('containment (%s)', (transport) => {
+describe.each(placements)('containment (%s)', (transport) => {
   describe('a handler', () => {
     const failures: [string, (request: Request) => unknown, RegExp][] = [
       [

@@ -2,11 +2,11 @@ import { delimited, lengthPrefixed, raw, replyAndClose } from 'odradek';
 import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, frames, pattern } from './support/bytes.js';
 import { startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { defer, nextTurn, until, within } from './support/wait.js';
 
 /** Several things that happen to one connection at once: each once hung it, or lost something. */
-describe.each(transports)('entangled (%s)', (transport) => {
+describe.each(placements)('entangled (%s)', (transport) => {
   it('close() with requests waiting behind the one in work', async () => {
     const answer = defer<Buffer>();
     const testServer = await startServer(transport, { handler: () => answer.promise });

@@ -3,10 +3,10 @@ import { noReply, type SocketServer } from 'odradek';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { bytes, frame, frames, numbered } from './support/bytes.js';
 import { expectMetrics, expectNothingLeft, makeServer, startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { kindOf, placements } from './support/transports.js';
 import { defer, Inbox, nextTurn, until } from './support/wait.js';
 
-describe.each(transports)('events (%s)', (transport) => {
+describe.each(placements)('events (%s)', (transport) => {
   it('tell the life of a connection', async () => {
     const testServer = await startServer(transport);
     const { server } = testServer;
@@ -126,7 +126,7 @@ describe.each(transports)('events (%s)', (transport) => {
   });
 });
 
-describe.each(transports)('metrics (%s)', (transport) => {
+describe.each(placements)('metrics (%s)', (transport) => {
   it('count what happened', async () => {
     const testServer = await startServer(transport, {
       networkThreads: 1,
@@ -143,7 +143,7 @@ describe.each(transports)('metrics (%s)', (transport) => {
     await testServer.opened.next();
     await testServer.opened.next();
     await expectMetrics(server, {
-      transport,
+      transport: kindOf(transport),
       connections: 2,
       connectionsAcceptedTotal: 2,
       connectionsClosedTotal: 0,
@@ -231,7 +231,7 @@ describe.each(transports)('metrics (%s)', (transport) => {
   it('are all zero before the start', () => {
     const { server } = makeServer(transport);
     expect(server.metrics()).toMatchObject({
-      transport,
+      transport: kindOf(transport),
       connections: 0,
       connectionsAcceptedTotal: 0,
       requestsTotal: 0,

@@ -2,10 +2,10 @@ import type { Request } from 'odradek';
 import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.js';
 import { expectMetrics, startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { defer, Inbox, nextTurn } from './support/wait.js';
 
-describe.each(transports)('half-close (%s)', (transport) => {
+describe.each(placements)('half-close (%s)', (transport) => {
   it('answers what came before the FIN', async () => {
     const testServer = await startServer(transport);
     const client = await testServer.connect();

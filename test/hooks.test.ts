@@ -3,10 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { bytes, expectBytes, frame, frames, pattern } from './support/bytes.js';
 import { expectMetrics, startServer } from './support/server.js';
 import { thenable } from './support/thenable.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { type Deferred, defer, Inbox, nextTurn } from './support/wait.js';
 
-describe.each(transports)('hooks (%s)', (transport) => {
+describe.each(placements)('hooks (%s)', (transport) => {
   describe('onConnect', () => {
     it('sees every connection before its first request', async () => {
       const story: string[] = [];

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { bytes, expectBytes, frame, frames, numbered, pattern } from './support/bytes.js';
 import { expectEnd, expectRefused, startEcho } from './support/handlers.js';
 import { startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 
-describe.each(transports)('lengthPrefixed (%s)', (transport) => {
+describe.each(placements)('lengthPrefixed (%s)', (transport) => {
   const echo = (framing: Framing, options?: { frameReplies?: boolean }) =>
     startEcho(transport, framing, options);
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, frames, pattern } from './support/bytes.js';
 import { expectSeesAnotherEnd, startWithheld } from './support/handlers.js';
 import type { TestServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { settles } from './support/wait.js';
 
 /** What the loops did so far: at rest it stays the same. */
@@ -17,7 +17,7 @@ function work({ server }: TestServer): number {
  * A muted connection is not read, so nobody takes the end of its input away: a loop that is told of
  * it again and again would spin.
  */
-describe.each(transports)('a muted connection whose client leaves (%s)', (transport) => {
+describe.each(placements)('a muted connection whose client leaves (%s)', (transport) => {
   const behind = frames(['b', 'c']);
   const tooMuch = frame(pattern(3_000_000));
 

@@ -69,7 +69,11 @@ describe('options', () => {
     ['onConnect that is none', { ...good, onConnect: true }, /onConnect must be a function/],
     ['onDisconnect that is none', { ...good, onDisconnect: {} }, /onDisconnect must be a func/],
     ['onHandlerError that is none', { ...good, onHandlerError: 'x' }, /onHandlerError must be/],
-    ['no network thread', { ...good, networkThreads: 0 }, /networkThreads.*1 to 64, got 0/],
+    [
+      'fewer than no network thread',
+      { ...good, networkThreads: -1 },
+      /networkThreads.*0 to 64, got -1/,
+    ],
     ['too many network threads', { ...good, networkThreads: 65 }, /networkThreads.*got 65/],
     ['no queue', { ...good, queuedMaxRequests: 0 }, /queuedMaxRequests.*1 to 1000000, got 0/],
     ['an endless queue', { ...good, queuedMaxRequests: Infinity }, /queuedMaxRequests.*Infinity/],

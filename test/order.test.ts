@@ -4,10 +4,10 @@ import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.j
 import { Dice } from './support/dice.js';
 import { connectMany } from './support/handlers.js';
 import { expectMetrics, startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { type Deferred, defer, Inbox, nextTurn } from './support/wait.js';
 
-describe.each(transports)('order (%s)', (transport) => {
+describe.each(placements)('order (%s)', (transport) => {
   it('answers a request with its framed reply', async () => {
     const { connect } = await start({});
     const client = await connect();

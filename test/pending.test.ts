@@ -4,10 +4,10 @@ import { expectBytes, frame, frames, numbered } from './support/bytes.js';
 import type { Client } from './support/client.js';
 import { connectMany, startParking } from './support/handlers.js';
 import { expectMetrics, startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { type Deferred, defer, nextTurn, settles, until } from './support/wait.js';
 
-describe.each(transports)('pending requests (%s)', (transport) => {
+describe.each(placements)('pending requests (%s)', (transport) => {
   describe('long polls', () => {
     /** A poll waits for the next `produce` and answers with what was produced. */
     function topic() {

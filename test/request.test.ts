@@ -3,10 +3,10 @@ import { describe, expect, it, vi } from 'vitest';
 import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.js';
 import { startWithheld } from './support/handlers.js';
 import { startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { Inbox, nextTurn, until, within } from './support/wait.js';
 
-describe.each(transports)('request (%s)', (transport) => {
+describe.each(placements)('request (%s)', (transport) => {
   const withheld = () => startWithheld(transport);
 
   it('says where it came from', async () => {

@@ -4,10 +4,10 @@ import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.j
 import { Client } from './support/client.js';
 import { startWithheld } from './support/handlers.js';
 import { expectMetrics, makeServer, startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placed, placements } from './support/transports.js';
 import { defer, Inbox, nextTurn, until, within } from './support/wait.js';
 
-describe.each(transports)('server.close() (%s)', (transport) => {
+describe.each(placements)('server.close() (%s)', (transport) => {
   const withheld = () => startWithheld(transport);
 
   it('closes idle connections at once', async () => {
@@ -291,7 +291,7 @@ describe.each(transports)('server.close() (%s)', (transport) => {
     const server = new SocketServer({
       listeners: [{ port: 0 }],
       handler: ({ body }) => body,
-      transport,
+      ...placed(transport),
     });
     onTestFinished(async () => {
       await server.close();

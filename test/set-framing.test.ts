@@ -2,10 +2,10 @@ import { custom, delimited, type Framing, lengthPrefixed, raw, varintPrefixed } 
 import { describe, expect, it } from 'vitest';
 import { bytes, expectBytes, frame, frames, pattern } from './support/bytes.js';
 import { startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { nextTurn, until } from './support/wait.js';
 
-describe.each(transports)('setFraming (%s)', (transport) => {
+describe.each(placements)('setFraming (%s)', (transport) => {
   /** A server whose `upgrade` request changes the framing, at once or some turns later. */
   async function negotiating(framing: Framing, turns: number, first?: Framing) {
     const bodies: string[] = [];

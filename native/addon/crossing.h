@@ -32,6 +32,9 @@ enum StatusField : uint32_t {
   kStatusSlabUsed,
   kStatusMore,    // 1: requests are left to claim at once
   kStatusEvents,  // 1: events wait
+  // After rest(): when to take a turn at the latest (0: no need), for a processor without a thread.
+  kStatusTimeoutMs,
+  kStatusFields,
 };
 
 // A command: kind | reason << 8 | flags << 16, then who, then what.

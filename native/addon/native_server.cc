@@ -79,7 +79,7 @@ bool NativeServer::openTables(napi_value tables) {
   command_table_ = reinterpret_cast<uint32_t*>(bytes("commands", kTableBytes));
   time_table_ =
       reinterpret_cast<double*>(bytes("times", sizeof(double) * crossing::kEntriesPerTable));
-  status_ = reinterpret_cast<uint32_t*>(bytes("status", 3 * sizeof(uint32_t)));
+  status_ = reinterpret_cast<uint32_t*>(bytes("status", crossing::kStatusFields * sizeof(uint32_t)));
   reply_slab_ = bytes("replies", kSlabBytes);
   return is_whole;
 }
@@ -90,6 +90,7 @@ NativeServer::~NativeServer() {
   while (event != nullptr) delete std::exchange(event, event->next);
   large_frames_->release();
   if (tables_ != nullptr) napi_delete_reference(env_, tables_);
+  if (callback_ != nullptr) napi_delete_reference(env_, callback_);
 }
 
 template <napi_value (NativeServer::*method)(const napi_value* arguments)>
@@ -107,6 +108,9 @@ napi_value NativeServer::call(napi_env env, napi_callback_info info) {
 napi_value NativeServer::start(const napi_value* arguments) {
   StartError error = {StartError::Step::kThread, "doorbell", -1, ENOMEM};
   if (openDoorbell(arguments[0])) error = server_.start();
+  if (error.step == StartError::Step::kNone && server_.threadless() != nullptr) {
+    error = watchThreadless(arguments[0]);
+  }
   if (error.step == StartError::Step::kNone) return js::undefined(env_);
   end(CloseReason::kServerClosed);
   napi_value object = js::object(env_);
@@ -130,6 +134,30 @@ bool NativeServer::openDoorbell(napi_value callback) {
   return doorbell().trySleep();
 }
 
+StartError NativeServer::watchThreadless(napi_value callback) {
+  const auto onReadable = [](void* server) { static_cast<NativeServer*>(server)->onReadable(); };
+  napi_create_reference(env_, callback, 1, &callback_);
+  napi_async_init(env_, nullptr, js::string(env_, "odradek"), &async_context_);
+  const int fd = server_.threadlessPoller()->descriptor();
+  const int error = watcher_.start(env_, fd, onReadable, this);
+  // It has slept since it was made; connections may have come.
+  if (error == 0) server_.threadlessPoller()->wake();
+  return error == 0 ? StartError() : StartError{StartError::Step::kThread, "uv_poll", -1, error};
+}
+
+// Something is there for the processor without a thread. Its turn is taken by the next claim.
+void NativeServer::onReadable() {
+  if (has_ended_) return;
+  doorbell().awake();
+  napi_handle_scope scope = nullptr;
+  napi_open_handle_scope(env_, &scope);
+  napi_value callback = nullptr;
+  napi_get_reference_value(env_, callback_, &callback);
+  // Contained by the TypeScript side. Microtasks and ticks run before this returns.
+  napi_make_callback(env_, async_context_, js::object(env_), callback, 0, nullptr, nullptr);
+  napi_close_handle_scope(env_, scope);
+}
+
 void NativeServer::onEnvironmentEnd(void* data) {
   auto* server = static_cast<NativeServer*>(data);
   server->is_hooked_ = false;
@@ -139,6 +167,8 @@ void NativeServer::onEnvironmentEnd(void* data) {
 void NativeServer::end(CloseReason reason) {
   if (has_ended_) return;
   has_ended_ = true;
+  watcher_.stop();
+  if (async_context_ != nullptr) napi_async_destroy(env_, std::exchange(async_context_, nullptr));
   server_.stop(reason);
   server_.requests().clear();
   releaseClaimed();
@@ -184,6 +214,7 @@ napi_value NativeServer::claim(const napi_value* arguments) {
   larges_ = 0;
   bool is_drained = false;
   if (next_claimed_ == claimed_.size() && !has_ended_) {
+    if (Processor* processor = server_.threadless(); processor != nullptr) processor->turn();
     claimed_.clear();
     next_claimed_ = 0;
     is_drained = server_.requests().claim(claimed_, crossing::kEntriesPerTable);
@@ -294,8 +325,16 @@ napi_value NativeServer::eventObject(const Event& event) {
 // rest(): true if the next ring will call the doorbell function; false if somebody has rung since.
 napi_value NativeServer::rest(const napi_value*) {
   if (has_ended_) return js::boolean(env_, true);
-  const bool sleeps = doorbell().trySleep();
+  bool sleeps = doorbell().trySleep();
+  int64_t timeout_ns = -1;
+  if (Processor* processor = server_.threadless(); sleeps && processor != nullptr) {
+    sleeps = processor->rest(&timeout_ns);
+  }
   if (!sleeps) doorbell().awake();
+  // Rounded up: when it is over, so must the deadline be.
+  constexpr int64_t kNsPerMs = 1'000'000;
+  const int64_t timeout_ms = timeout_ns < 0 ? 0 : (timeout_ns + kNsPerMs - 1) / kNsPerMs;
+  status_[crossing::kStatusTimeoutMs] = static_cast<uint32_t>(timeout_ms);
   return js::boolean(env_, sleeps);
 }
 

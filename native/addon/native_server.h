@@ -11,6 +11,7 @@
 
 #include "../core/socket_server.h"
 #include "large_frames.h"
+#include "loop_watcher.h"
 
 namespace odradek {
 
@@ -44,6 +45,8 @@ class NativeServer final : public Consumer {
   void wake() override;
   bool openTables(napi_value tables);
   bool openDoorbell(napi_value callback);
+  StartError watchThreadless(napi_value callback);
+  void onReadable();
   void closeDoorbell();
   void end(CloseReason reason);
   bool writeRequest(const Request& request, uint32_t index, napi_value larges);
@@ -58,6 +61,10 @@ class NativeServer final : public Consumer {
   napi_env env_;
   SocketServer server_;
   napi_threadsafe_function doorbell_function_ = nullptr;
+  // For a processor without a thread: calls the same function, from the event loop itself.
+  LoopWatcher watcher_;
+  napi_ref callback_ = nullptr;
+  napi_async_context async_context_ = nullptr;
   bool is_hooked_ = false;
   bool has_ended_ = false;
   // Maps Clock nanoseconds to milliseconds of performance.now().

@@ -2,12 +2,12 @@ import type { Framing, Request } from 'odradek';
 import { expect } from 'vitest';
 import type { Client } from './client.js';
 import { startServer, type TestServer } from './server.js';
-import type { TransportName } from './transports.js';
+import type { Placement } from './transports.js';
 import { type Deferred, defer, Inbox } from './wait.js';
 
 /** An echo server of one framing, a client, and the bodies that the handler saw. */
 export async function startEcho(
-  transport: TransportName,
+  transport: Placement,
   framing: Framing,
   options: { frameReplies?: boolean } = {},
 ) {
@@ -25,7 +25,7 @@ export async function startEcho(
 
 /** Sends bytes that break the framing, and sees their connection end for that reason. */
 export async function expectRefused(
-  transport: TransportName,
+  transport: Placement,
   framing: Framing,
   broken: Buffer,
   code: string,
@@ -58,7 +58,7 @@ export async function expectSeesAnotherEnd(testServer: TestServer): Promise<void
 }
 
 /** A server whose handler hands every request out, and answers them all when the test does. */
-export async function startWithheld(transport: TransportName) {
+export async function startWithheld(transport: Placement) {
   const requests = new Inbox<Request>('a request');
   const answer = defer<Uint8Array>();
   const testServer = await startServer(transport, {
@@ -72,7 +72,7 @@ export async function startWithheld(transport: TransportName) {
 
 /** A server whose requests wait until the test lets them go one by one, by their text. */
 export async function startParking(
-  transport: TransportName,
+  transport: Placement,
   options: { queuedMaxRequests: number; maxPendingRequests: number; networkThreads?: number },
 ) {
   const taken: string[] = [];

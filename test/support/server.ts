@@ -8,7 +8,7 @@ import {
 } from 'odradek';
 import { expect, onTestFinished, vi } from 'vitest';
 import { Client, type ClientOptions } from './client.js';
-import type { TransportName } from './transports.js';
+import { type Placement, placed } from './transports.js';
 import { Inbox, patienceMs } from './wait.js';
 
 export interface HandlerError {
@@ -93,7 +93,7 @@ export type TestServerOptions<State> = Partial<SocketServerOptions<State>>;
 
 /** Makes a server on a free port of 127.0.0.1 that echoes, unless told otherwise. */
 export function makeServer<State = unknown>(
-  transport: TransportName,
+  transport: Placement,
   options: TestServerOptions<State> = {},
 ): TestServer<State> {
   const listeners = options.listeners ?? [{ port: 0 }];
@@ -102,7 +102,7 @@ export function makeServer<State = unknown>(
     networkThreads: 2,
     ...options,
     listeners,
-    transport,
+    ...placed(transport),
   });
   const names = listeners.map((listener) => listener.name ?? 'PLAINTEXT');
   const testServer = new TestServer(server, names);
@@ -111,7 +111,7 @@ export function makeServer<State = unknown>(
 }
 
 export async function startServer<State = unknown>(
-  transport: TransportName,
+  transport: Placement,
   options: TestServerOptions<State> = {},
 ): Promise<TestServer<State>> {
   const testServer = makeServer(transport, options);

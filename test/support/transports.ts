@@ -2,8 +2,26 @@ import { isNativeAvailable, nativeUnavailabilityCause } from 'odradek';
 
 export type TransportName = 'js' | 'native';
 
-/** The transports that every behavioural suite runs over. */
+/** The transports that there are. */
 export const transports: readonly TransportName[] = isNativeAvailable() ? ['js', 'native'] : ['js'];
+
+/** A transport, and where its processors run: `threadless` is native with `networkThreads: 0`. */
+export type Placement = TransportName | 'threadless';
+
+/** Where every behavioural suite runs. */
+export const placements: readonly Placement[] = isNativeAvailable()
+  ? ['js', 'native', 'threadless']
+  : ['js'];
+
+export function kindOf(placement: Placement): TransportName {
+  return placement === 'threadless' ? 'native' : placement;
+}
+
+/** The options that make it so. */
+export function placed(placement: Placement): { transport: TransportName; networkThreads?: 0 } {
+  const transport = kindOf(placement);
+  return placement === 'threadless' ? { transport, networkThreads: 0 } : { transport };
+}
 
 const { CI } = process.env;
 

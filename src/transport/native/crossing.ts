@@ -24,8 +24,8 @@ export const requestFields = {
 export const largeFlag = 0x8000_0000;
 export const lastFlag = 0x8000_0000;
 
-/** What a claim says beside its requests. */
-export const statusFields = { slabUsed: 0, more: 1, events: 2 } as const;
+/** What a claim says beside its requests; `timeoutMs` is what `rest()` says. */
+export const statusFields = { slabUsed: 0, more: 1, events: 2, timeoutMs: 3 } as const;
 
 /** A command: `kind | reason << 8 | flags << 16`, then who, then what. */
 export const commandFields = {

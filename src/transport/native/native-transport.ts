@@ -72,6 +72,7 @@ export class NativeTransport<State> implements Transport<State> {
   #isRef = true;
   #isDestroyed = false;
   #flushScheduled = false;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(binding: Binding, settings: Settings<State>, events: TransportEvents<State>) {
     this.#binding = binding;
@@ -151,12 +152,22 @@ export class NativeTransport<State> implements Transport<State> {
       const more = this.#takeBatch(native);
       left -= this.#lastBatch;
       // rest() refuses if somebody has rung since the claim: then there is more, too.
-      if (!more && (this.#isDestroyed || native.rest())) return;
+      if (!more && (this.#isDestroyed || native.rest())) {
+        this.#setTimer();
+        return;
+      }
       if (left <= 0) {
         setImmediate(this.#onDoorbell);
         return;
       }
     }
+  }
+
+  /** A processor without a thread has deadlines, too: it takes a turn when the next is over. */
+  #setTimer(): void {
+    clearTimeout(this.#timer);
+    const timeoutMs = this.#tables.status[statusFields.timeoutMs] as number;
+    if (timeoutMs > 0) this.#timer = setTimeout(this.#onDoorbell, timeoutMs).unref();
   }
 
   /** What the last claim brought, in requests of a turn. */
@@ -508,6 +519,7 @@ export class NativeTransport<State> implements Transport<State> {
     if (this.#isDestroyed) return;
     this.#isDestroyed = true;
     this.#bound = [];
+    clearTimeout(this.#timer);
     if (this.#native === null) return;
     this.flush();
     this.#native.stop(closeReasonNumbers[code]);
