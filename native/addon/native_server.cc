@@ -214,7 +214,9 @@ napi_value NativeServer::claim(const napi_value* arguments) {
   larges_ = 0;
   bool is_drained = false;
   if (next_claimed_ == claimed_.size() && !has_ended_) {
-    if (Processor* processor = server_.threadless(); processor != nullptr) processor->turn();
+    Processor* processor = server_.threadless();
+    // One that has ended (its poller was lost) has nothing to be watched for.
+    if (processor != nullptr && !processor->turn()) watcher_.stop();
     claimed_.clear();
     next_claimed_ = 0;
     is_drained = server_.requests().claim(claimed_, crossing::kEntriesPerTable);

@@ -15,7 +15,19 @@ Handlers::~Handlers() {
 
 // --- A turn ------------------------------------------------------------------------------------
 
+bool Handlers::isAwake() const {
+  if (is_awake_ || threadless_ == nullptr) return is_awake_;
+  return threadless_poller_->hasEvents() || stage_.kernel.clock.now() >= deadline_ns_;
+}
+
 void Handlers::turn() {
+  if (!is_awake_) doorbell().awake();
+  is_awake_ = true;
+  // One that has ended isn't watched any more.
+  if (threadless_ != nullptr && !threadless_->turn()) {
+    was_lost_ = was_lost_ || threadless_poller_->wasLost();
+    threadless_ = nullptr;
+  }
   std::vector<Request> claimed;
   const bool is_drained = requests_.claim(claimed, stage_.random.pick<uint32_t>({1, 7, 64, 512}));
   stage_.trace.note("handlers claim %zu requests", claimed.size());
@@ -26,9 +38,15 @@ void Handlers::turn() {
   for (Session* session : std::exchange(touched_, {})) startAll(*session);
   commandTheGone();
   flush();
-  if (!is_drained) return;
+  if (is_drained) rest();
+}
+
+void Handlers::rest() {
   is_awake_ = !doorbell().trySleep();
-  if (is_awake_) doorbell().awake();
+  int64_t timeout_ns = -1;
+  if (!is_awake_ && threadless_ != nullptr) is_awake_ = !threadless_->rest(&timeout_ns);
+  if (is_awake_) return doorbell().awake();
+  deadline_ns_ = timeout_ns < 0 ? INT64_MAX : stage_.kernel.clock.now() + timeout_ns;
 }
 
 void Handlers::deliver(const Request& request) {

@@ -13,6 +13,7 @@
 #include "../core/processor.h"
 #include "../test/fake_memory.h"
 #include "client.h"
+#include "loop.h"
 #include "stage.h"
 
 namespace odradek::sim {
@@ -23,12 +24,19 @@ class Handlers final : public Consumer {
   ~Handlers();
 
   void serve(std::vector<Processor*> processors) { processors_ = std::move(processors); }
+  // A processor without a thread, and where it waits.
+  void drive(Processor& processor, FaultyPoller& poller) {
+    threadless_ = &processor;
+    threadless_poller_ = &poller;
+  }
   // Whose connection has this port.
   void expect(uint16_t port, Client& client) { clients_[port] = &client; }
 
   bool hasOpened(const Client& client) const { return !clients_.contains(client.socket().port); }
-  // Somebody rang, or the last turn left work.
-  bool isAwake() const { return is_awake_; }
+  // Somebody rang, the last turn left work, or something is there for the processor.
+  bool isAwake() const;
+  // When it wakes by itself.
+  int64_t deadline() const { return is_awake_ ? INT64_MAX : deadline_ns_; }
   // One turn: claims, events, handlers.
   void turn();
   // Answers one of the requests that are in a handler's hands.
@@ -78,6 +86,7 @@ class Handlers final : public Consumer {
 
   void wake() override { is_awake_ = true; }
 
+  void rest();
   void takeEvents();
   void opened(const Event& event);
   void closed(const Event& event);
@@ -107,6 +116,9 @@ class Handlers final : public Consumer {
   std::vector<Session*> touched_;
   std::vector<ChannelId> gone_;
   bool is_awake_ = true;
+  Processor* threadless_ = nullptr;
+  FaultyPoller* threadless_poller_ = nullptr;
+  int64_t deadline_ns_ = INT64_MAX;
 
   // The commands of a turn; their bytes lie in one slab.
   std::vector<Command> commands_;

@@ -41,6 +41,8 @@ class FaultyPoller final : public Poller {
 
   // Whether a sleeping wait() would return now.
   bool isDue() const;
+  // For a processor without a thread: whether its descriptor is readable.
+  bool hasEvents() const { return !was_lost_ && poller_.isDue(); }
   bool isAsleep() const { return is_asleep_; }
   // When a sleeping wait() returns at the latest; INT64_MAX: only if it is woken.
   int64_t deadline() const { return deadline_ns_; }

@@ -80,7 +80,8 @@ void chooseRates(Random& random, Plan& plan) {
 
 Plan makePlan(Random& random) {
   Plan plan;
-  plan.processors = random.between(1, 3);
+  plan.is_threadless = random.chance(200);
+  plan.processors = plan.is_threadless ? 1 : random.between(1, 3);
   const uint32_t listeners = random.between(1, 2);
   for (uint32_t i = 0; i < listeners; i++) plan.framings.push_back(makeFraming(random));
   plan.queued_max_requests = random.pick<uint32_t>({1, 2, 5, 64, 65, 500, 500});

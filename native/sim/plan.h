@@ -16,6 +16,8 @@ struct Plan {
   enum class End : uint8_t { kDrain, kStop };
 
   uint32_t processors = 1;
+  // The one processor has no thread: the handlers' own takes its turns.
+  bool is_threadless = false;
   std::vector<Framing> framings;  // one a listener
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;

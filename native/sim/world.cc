@@ -15,7 +15,9 @@ World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
                                         const std::vector<ChannelConfig>& configs)
     : poller(world.stage_),
       processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, configs,
-                world.requests_, world.handlers_),
+                world.requests_, world.handlers_,
+                world.plan_.is_threadless ? Processor::Sleeps::kElsewhere
+                                          : Processor::Sleeps::kHere),
       loop("processor", id, world.stage_, poller, turning) {}
 
 World::AcceptorThread::AcceptorThread(uint32_t listener, World& world,
@@ -62,8 +64,9 @@ void World::open() {
     processors_.push_back(std::make_unique<ProcessorThread>(id, *this, configs));
     processors.push_back(&processors_.back()->processor);
     processors.back()->open();
-    loops_.push_back(&processors_.back()->loop);
+    if (!plan_.is_threadless) loops_.push_back(&processors_.back()->loop);
   }
+  if (plan_.is_threadless) handlers_.drive(*processors.front(), processors_.front()->poller);
   handlers_.serve(processors);
   for (uint32_t i = 0; i < plan_.framings.size(); i++) {
     listeners_.push_back(&kernel_.openListener());
@@ -253,7 +256,7 @@ void World::runLoops() {
 }
 
 bool World::advanceToDeadline() {
-  int64_t deadline_ns = INT64_MAX;
+  int64_t deadline_ns = handlers_.deadline();
   for (const Loop* loop : loops_) deadline_ns = std::min(deadline_ns, loop->deadline());
   if (deadline_ns == INT64_MAX) return false;
   kernel_.clock.advance(std::max<int64_t>(deadline_ns - kernel_.clock.now(), 0));
