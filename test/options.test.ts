@@ -74,6 +74,8 @@ describe('options', () => {
       { ...good, networkThreads: -1 },
       /networkThreads.*0 to 64, got -1/,
     ],
+    ['a negative busyPollUs', { ...good, busyPollUs: -1 }, /busyPollUs.*0 to 10000, got -1/],
+    ['too long a busyPollUs', { ...good, busyPollUs: 20_000 }, /busyPollUs.*got 20000/],
     ['too many network threads', { ...good, networkThreads: 65 }, /networkThreads.*got 65/],
     ['no queue', { ...good, queuedMaxRequests: 0 }, /queuedMaxRequests.*1 to 1000000, got 0/],
     ['an endless queue', { ...good, queuedMaxRequests: Infinity }, /queuedMaxRequests.*Infinity/],

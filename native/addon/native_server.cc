@@ -62,6 +62,8 @@ napi_value NativeServer::construct(napi_env env, napi_callback_info info) {
 NativeServer::NativeServer(napi_env env, napi_value config)
     : env_(env), server_(readServerConfig(env, config), systemPlatform(), *this) {
   const double now_ms = js::toNumber(env, js::get(env, config, "now"));
+  // Without a thread there is one loop, and the processor's own turn spins.
+  if (server_.config().network_threads > 0) busy_poll_ns_ = server_.config().busy_poll_ns;
   epoch_ns_ = static_cast<double>(systemPlatform().clock().now()) - now_ms * 1e6;
 }
 
@@ -79,7 +81,8 @@ bool NativeServer::openTables(napi_value tables) {
   command_table_ = reinterpret_cast<uint32_t*>(bytes("commands", kTableBytes));
   time_table_ =
       reinterpret_cast<double*>(bytes("times", sizeof(double) * crossing::kEntriesPerTable));
-  status_ = reinterpret_cast<uint32_t*>(bytes("status", crossing::kStatusFields * sizeof(uint32_t)));
+  status_ =
+      reinterpret_cast<uint32_t*>(bytes("status", crossing::kStatusFields * sizeof(uint32_t)));
   reply_slab_ = bytes("replies", kSlabBytes);
   return is_whole;
 }
@@ -327,6 +330,7 @@ napi_value NativeServer::eventObject(const Event& event) {
 // rest(): true if the next ring will call the doorbell function; false if somebody has rung since.
 napi_value NativeServer::rest(const napi_value*) {
   if (has_ended_) return js::boolean(env_, true);
+  busyPoll();
   bool sleeps = doorbell().trySleep();
   int64_t timeout_ns = -1;
   if (Processor* processor = server_.threadless(); sleeps && processor != nullptr) {
@@ -338,6 +342,15 @@ napi_value NativeServer::rest(const napi_value*) {
   const int64_t timeout_ms = timeout_ns < 0 ? 0 : (timeout_ns + kNsPerMs - 1) / kNsPerMs;
   status_[crossing::kStatusTimeoutMs] = static_cast<uint32_t>(timeout_ms);
   return js::boolean(env_, sleeps);
+}
+
+// Spins before the JavaScript thread goes back to its event loop.
+void NativeServer::busyPoll() {
+  if (busy_poll_ns_ == 0) return;
+  Clock& clock = systemPlatform().clock();
+  const int64_t until_ns = clock.now() + busy_poll_ns_;
+  while (!doorbell().isRung() && clock.now() < until_ns) {
+  }
 }
 
 // --- Commands from JavaScript ------------------------------------------------------------------

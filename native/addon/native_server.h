@@ -47,6 +47,7 @@ class NativeServer final : public Consumer {
   bool openDoorbell(napi_value callback);
   StartError watchThreadless(napi_value callback);
   void onReadable();
+  void busyPoll();
   void closeDoorbell();
   void end(CloseReason reason);
   bool writeRequest(const Request& request, uint32_t index, napi_value larges);
@@ -69,6 +70,7 @@ class NativeServer final : public Consumer {
   bool has_ended_ = false;
   // Maps Clock nanoseconds to milliseconds of performance.now().
   double epoch_ns_ = 0;
+  int64_t busy_poll_ns_ = 0;
 
   // Tables and slabs that JavaScript made and keeps alive as long as this.
   napi_ref tables_ = nullptr;

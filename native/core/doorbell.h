@@ -27,6 +27,10 @@ class BasicDoorbell {
   // Consumer: before it looks at what producers left.
   void awake() { state_.exchange(kAwake); }
 
+  // Consumer: whether somebody has rung since awake(). Only a hint, for one that spins before it
+  // sleeps: trySleep() decides.
+  bool isRung() const { return state_.load(std::memory_order_relaxed) == kRung; }
+
   // Consumer: after it has looked. False: look again.
   bool trySleep() {
     uint32_t expected = kAwake;

@@ -10,9 +10,9 @@
 namespace odradek {
 
 Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs,
-                     RequestChannel& requests, Consumer& consumer, Sleeps sleeps)
+                     RequestChannel& requests, Consumer& consumer, ProcessorOptions options)
     : id_(id),
-      sleeps_(sleeps),
+      options_(options),
       poller_(seams.poller),
       sockets_(seams.sockets),
       clock_(seams.clock),
@@ -44,7 +44,7 @@ bool Processor::turn() {
   if (has_ended_.load(std::memory_order_relaxed)) return false;
   counters_.turns.add(1);
   // Before anything is looked at; a loop that sleeps in its poll has done so there.
-  if (sleeps_ == Sleeps::kElsewhere) doorbell_.awake();
+  if (options_.sleeps_elsewhere) doorbell_.awake();
   if (!draining_ && drain_asked_.load(std::memory_order_acquire)) beginDrain();
   configureNewConnections();
   processNewResponses();
@@ -76,11 +76,8 @@ void Processor::processNewResponses() {
 }
 
 void Processor::poll() {
-  int64_t timeout_ns = 0;
-  const bool sleeps = sleeps_ == Sleeps::kHere && rest(&timeout_ns);
-  const int count = poller_.wait(events_.data(), kEventsPerPoll, sleeps ? timeout_ns : 0);
-  if (sleeps_ == Sleeps::kHere) doorbell_.awake();
-  counters_.polls.add(1);
+  int count = busyPoll();
+  if (count == 0) count = waitForEvents();
   if (count < 0) {
     lost_ = -count;
     return;
@@ -137,6 +134,27 @@ void Processor::closeExcessConnections() {
     Channel* channel = find(id.slot, id.generation);
     if (channel != nullptr && channel->life == Channel::Life::kLingering) closeSocket(*channel);
   }
+}
+
+// Spins before the loop sleeps: for whoever pays CPU time for the price of a wake-up.
+int Processor::busyPoll() {
+  if (options_.busy_poll_ns == 0 || pollTimeout() == 0) return 0;
+  const int64_t until_ns = clock_.now() + options_.busy_poll_ns;
+  int count = 0;
+  do {
+    count = poller_.wait(events_.data(), kEventsPerPoll, 0);
+    counters_.polls.add(1);
+  } while (count == 0 && !doorbell_.isRung() && clock_.now() < until_ns);
+  return count;
+}
+
+int Processor::waitForEvents() {
+  int64_t timeout_ns = 0;
+  const bool sleeps = !options_.sleeps_elsewhere && rest(&timeout_ns);
+  const int count = poller_.wait(events_.data(), kEventsPerPoll, sleeps ? timeout_ns : 0);
+  if (!options_.sleeps_elsewhere) doorbell_.awake();
+  counters_.polls.add(1);
+  return count;
 }
 
 bool Processor::rest(int64_t* timeout_ns) {

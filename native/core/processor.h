@@ -56,6 +56,13 @@ struct ProcessorCounters {
   Counter connections, waiting_for_room, stray_replies;
 };
 
+struct ProcessorOptions {
+  // The loop sleeps in its own poll; or wherever it is driven from, see rest().
+  bool sleeps_elsewhere = false;
+  // How long a loop with nothing to do looks again and again before it sleeps.
+  int64_t busy_poll_ns = 0;
+};
+
 class Processor final : public FrameSink, public PermitWaiter {
  public:
   struct Seams {
@@ -65,13 +72,10 @@ class Processor final : public FrameSink, public PermitWaiter {
     Memory& memory;
   };
 
-  // Where the loop sleeps: in its own poll, or wherever it is driven from (see rest()).
-  enum class Sleeps : uint8_t { kHere, kElsewhere };
-
   enum class Offer : uint8_t { kTaken, kFull, kGone };
 
   Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs, RequestChannel& requests,
-            Consumer& consumer, Sleeps sleeps = Sleeps::kHere);
+            Consumer& consumer, ProcessorOptions options = {});
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
   ~Processor();
@@ -134,6 +138,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   void dropStaleWaiters();
   void serveWaiters();
   int64_t pollTimeout();
+  int busyPoll();
+  int waitForEvents();
   void noteEvent(const PollEvent& event);
   void serveReady();
   void serve(Channel& channel);
@@ -166,7 +172,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void post(Event* event);
 
   const uint32_t id_;
-  const Sleeps sleeps_;
+  const ProcessorOptions options_;
   Poller& poller_;
   SocketOps& sockets_;
   Clock& clock_;

@@ -56,14 +56,17 @@ StartError SocketServer::openProcessors() {
   }
   const bool has_threads = config_.network_threads > 0;
   const uint32_t count = has_threads ? config_.network_threads : 1;
-  const auto sleeps = has_threads ? Processor::Sleeps::kHere : Processor::Sleeps::kElsewhere;
+  const ProcessorOptions options = {
+      .sleeps_elsewhere = !has_threads,
+      .busy_poll_ns = config_.busy_poll_ns,
+  };
   for (uint32_t id = 0; id < count; id++) {
     pollers_.push_back(platform_.makePoller());
     processors_.push_back(
         std::make_unique<Processor>(id,
                                     Processor::Seams{*pollers_.back(), platform_.sockets(),
                                                      platform_.clock(), platform_.memory()},
-                                    channels, requests_, consumer_, sleeps));
+                                    channels, requests_, consumer_, options));
     const int error = processors_.back()->open();
     if (error != 0) return threadError("poller", error);
   }

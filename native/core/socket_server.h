@@ -41,6 +41,7 @@ struct ServerConfig {
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
   bool waits_for_accept = false;
+  int64_t busy_poll_ns = 0;
 };
 
 // Why start() failed: which step, for which listener (-1: none), with which errno.
@@ -79,6 +80,7 @@ class SocketServer {
   // Where it waits.
   Poller* threadlessPoller() const { return threadless() == nullptr ? nullptr : pollers_[0].get(); }
 
+  const ServerConfig& config() const { return config_; }
   RequestChannel& requests() { return requests_; }
   const std::vector<Endpoint>& bound() const { return bound_; }
   const std::vector<std::unique_ptr<Processor>>& processors() const { return processors_; }

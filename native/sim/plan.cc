@@ -92,6 +92,7 @@ Plan makePlan(Random& random) {
   plan.steps = random.between(250, 900);
   plan.end = random.chance(600) ? Plan::End::kDrain : Plan::End::kStop;
   plan.end_step = random.chance(300) ? random.below(plan.steps) : plan.steps;
+  plan.busy_poll_ns = random.chance(150) ? 2000 : 0;
   plan.preemptions = random.pick<uint32_t>({0, 30, 200, 500});
   plan.late_answers = random.pick<uint32_t>({0, 100, 500, 900});
   plan.closing_answers = random.pick<uint32_t>({0, 0, 2, 20});

@@ -16,8 +16,8 @@ World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
     : poller(world.stage_),
       processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, configs,
                 world.requests_, world.handlers_,
-                world.plan_.is_threadless ? Processor::Sleeps::kElsewhere
-                                          : Processor::Sleeps::kHere),
+                {.sleeps_elsewhere = world.plan_.is_threadless,
+                 .busy_poll_ns = world.plan_.busy_poll_ns}),
       loop("processor", id, world.stage_, poller, turning) {}
 
 World::AcceptorThread::AcceptorThread(uint32_t listener, World& world,
@@ -56,6 +56,7 @@ uint64_t World::run() {
 
 void World::open() {
   stage_.has_faults = false;
+  kernel_.clock.creep(100);
   std::vector<ChannelConfig> configs;
   for (const Framing& framing : plan_.framings)
     configs.push_back({&framing, plan_.waits_for_accept});

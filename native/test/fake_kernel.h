@@ -31,11 +31,14 @@ class FakePoller;
 
 class FakeClock final : public Clock {
  public:
-  int64_t now() override { return now_ns_; }
+  int64_t now() override { return now_ns_ += creep_ns_; }
   void advance(int64_t ns) { now_ns_ += ns; }
+  // Time passes with each look at the clock, for loops that spin on it.
+  void creep(int64_t ns) { creep_ns_ = ns; }
 
  private:
   int64_t now_ns_ = 1'000'000'000;
+  int64_t creep_ns_ = 0;
 };
 
 // What a poller can watch.

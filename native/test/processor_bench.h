@@ -42,6 +42,7 @@ struct BenchOptions {
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
   bool waits_for_accept = false;
+  ProcessorOptions processor = {};
 };
 
 class ProcessorBench final : public RoomListener {

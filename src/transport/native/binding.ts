@@ -27,6 +27,7 @@ export interface NativeTables {
 export interface NativeServerConfig {
   listeners: { host: string; port: number; backlog: number; framing: NativeFraming }[];
   networkThreads: number;
+  busyPollUs: number;
   queuedMaxRequests: number;
   maxPendingRequests: number;
   waitsForAccept: boolean;

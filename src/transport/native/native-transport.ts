@@ -81,8 +81,8 @@ export class NativeTransport<State> implements Transport<State> {
   }
 
   async start(): Promise<void> {
-    const { listeners, networkThreads, queuedMaxRequests, maxPendingRequests, onConnect } =
-      this.#settings;
+    const { listeners, networkThreads, busyPollUs, onConnect } = this.#settings;
+    const { queuedMaxRequests, maxPendingRequests } = this.#settings;
     const hosts = await Promise.all(listeners.map(({ host }) => resolveHost(host)));
     if (this.#isDestroyed) {
       throw new OdradekError('ERR_ODRADEK_INVALID_STATE', 'closed while it started');
@@ -95,6 +95,7 @@ export class NativeTransport<State> implements Transport<State> {
         framing: toNativeFraming(framing),
       })),
       networkThreads,
+      busyPollUs,
       queuedMaxRequests,
       maxPendingRequests,
       waitsForAccept: onConnect !== undefined,
