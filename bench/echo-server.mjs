@@ -1,15 +1,23 @@
-// The server under test: echoes frames over the transport named on the command line, prints its
+// The server under test: echoes frames in the variant named on the command line, prints its
 // port, and its counters and CPU time between two lines on its standard input.
 import { createInterface } from 'node:readline';
 import { SocketServer } from 'odradek';
 
-const isThreadless = process.argv[2] === 'threadless';
-const transport = isThreadless ? 'native' : process.argv[2];
+const variants = {
+  native: { transport: 'native' },
+  'native, busyPollUs 100': { transport: 'native', busyPollUs: 100 },
+  'native, networkThreads 0': { transport: 'native', networkThreads: 0 },
+  'native, networkThreads 0, busyPollUs 100': {
+    transport: 'native',
+    networkThreads: 0,
+    busyPollUs: 100,
+  },
+  js: { transport: 'js' },
+};
 const isAsync = process.argv[3] === 'async';
 const server = new SocketServer({
   listeners: [{ port: 0 }],
-  transport,
-  ...(isThreadless ? { networkThreads: 0 } : {}),
+  ...variants[process.argv[2]],
   handler: isAsync ? async (request) => request.body : (request) => request.body,
 });
 await server.start();

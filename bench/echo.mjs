@@ -1,4 +1,4 @@
-// The first measurement: an echo of 128-byte frames, native against js, in interleaved rounds.
+// The first measurement: an echo of 128-byte frames over each transport, in interleaved rounds.
 //
 //   npm run bench:echo [-- rounds seconds]
 //
@@ -13,7 +13,9 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const rounds = Number(process.argv[2] ?? 5);
 const seconds = Number(process.argv[3] ?? 2);
-const transports = ['native', 'threadless', 'js'];
+const variants = ['native', 'native, networkThreads 0', 'js'];
+// Spinning is for connections that wait for every answer.
+const spinning = ['native, busyPollUs 100', 'native, networkThreads 0, busyPollUs 100'];
 const shapes = [
   { connections: 1, pipeline: 1 },
   { connections: 64, pipeline: 1 },
@@ -30,16 +32,16 @@ function pinned(core, command, args) {
   return canPin ? ['taskset', ['-c', String(core), command, ...args]] : [command, args];
 }
 
-function startServer(transport) {
-  const [command, args] = pinned(0, process.execPath, [`${root}bench/echo-server.mjs`, transport]);
+function startServer(variant) {
+  const [command, args] = pinned(0, process.execPath, [`${root}bench/echo-server.mjs`, variant]);
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const read = async () => JSON.parse((await lines.next()).value);
   return { child, read, mark: () => child.stdin.write('\n') };
 }
 
-async function measure(transport, { connections, pipeline }) {
-  const server = startServer(transport);
+async function measure(variant, { connections, pipeline }) {
+  const server = startServer(variant);
   const { port } = await server.read();
   const run = (time) => {
     const [command, args] = pinned(
@@ -82,10 +84,11 @@ function median(values) {
 const results = new Map();
 for (let round = 0; round < rounds; round++) {
   for (const shape of shapes) {
-    for (const transport of transports) {
-      const key = `${shape.connections}x${shape.pipeline} ${transport}`;
+    const isSingle = shape.connections * shape.pipeline === 1;
+    for (const variant of isSingle ? [...variants, ...spinning] : variants) {
+      const key = `${shape.connections}x${shape.pipeline} ${variant}`;
       const list = results.get(key) ?? [];
-      list.push(await measure(transport, shape));
+      list.push(await measure(variant, shape));
       results.set(key, list);
     }
   }

@@ -46,7 +46,7 @@ export async function crossings(run, count) {
       const random = new Random(run.seed, 2_000_000 + index);
       const plan = {
         transport: run.transport,
-        threads: 1 + random.below(3),
+        threads: random.below(4),
         handler: 'sized',
         ending: 'none',
         endAfter: -1,

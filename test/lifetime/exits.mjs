@@ -71,7 +71,7 @@ export async function exits(run, count) {
       const kind = names[index % names.length];
       const plan = {
         transport: run.transport,
-        threads: 1 + random.below(3),
+        threads: random.below(4),
         handler: kinds[kind].handler ?? random.pick(['echo', 'pending', 'keep']),
         ending: kind,
         endAfter: 1 + random.below(200),

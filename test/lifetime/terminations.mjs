@@ -122,7 +122,7 @@ export async function terminations(run, count) {
         const kind = names[index % names.length];
         const plan = {
           transport: run.transport,
-          threads: 1 + random.below(3),
+          threads: random.below(4),
           handler: 'echo',
           endAfter: 1 + random.below(300),
           ...kinds[kind].plan(random),
