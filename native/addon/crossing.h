@@ -34,8 +34,8 @@ enum StatusField : uint32_t {
   kStatusEvents,  // 1: events wait
   // After rest(): when to take a turn at the latest (0: no need), for a processor without a thread.
   kStatusTimeoutMs,
-  kStatusFields,
 };
+inline constexpr uint32_t kStatusFields = kStatusTimeoutMs + 1;
 
 // A command: kind | reason << 8 | flags << 16, then who, then what.
 enum CommandField : uint32_t {
