@@ -217,6 +217,7 @@ napi_value NativeServer::claim(const napi_value* arguments) {
   larges_ = 0;
   bool is_drained = false;
   if (next_claimed_ == claimed_.size() && !has_ended_) {
+    is_resting_ = false;
     Processor* processor = server_.threadless();
     // One that has ended (its poller was lost) has nothing to be watched for.
     if (processor != nullptr && !processor->turn()) watcher_.stop();
@@ -334,7 +335,7 @@ napi_value NativeServer::rest(const napi_value*) {
   bool sleeps = doorbell().trySleep();
   int64_t timeout_ns = -1;
   if (Processor* processor = server_.threadless(); sleeps && processor != nullptr) {
-    sleeps = processor->rest(&timeout_ns);
+    sleeps = is_resting_ = processor->rest(&timeout_ns);
   }
   if (!sleeps) doorbell().awake();
   // Rounded up: when it is over, so must the deadline be.
@@ -372,10 +373,26 @@ napi_value NativeServer::submit(const napi_value* arguments) {
   }
   if (slab != nullptr) slab->release();
   for (uint32_t i = 0; i < batches_.size(); i++) {
-    if (batches_[i] != nullptr) server_.submit(i, batches_[i]);
+    if (batches_[i] == nullptr) continue;
+    if (is_resting_) {
+      obeyResting(batches_[i]);
+    } else {
+      server_.submit(i, batches_[i]);
+    }
   }
   server_.requests().release(static_cast<int32_t>(js::toNumber(env_, arguments[4])));
   return js::undefined(env_);
+}
+
+// Replies that settle outside of a turn: the processor without a thread sends them here and now,
+// which saves a wake-up and a round of the event loop.
+void NativeServer::obeyResting(CommandBatch* batch) {
+  Processor* processor = server_.threadless();
+  processor->obey(batch);
+  int64_t timeout_ns = 0;
+  is_resting_ = processor->rest(&timeout_ns);
+  // More to do, or a deadline that nobody knows of yet: the event loop comes by.
+  if (!is_resting_ || timeout_ns > 0) server_.threadlessPoller()->wake();
 }
 
 Command NativeServer::readCommand(uint32_t index, Block* slab, napi_value larges,

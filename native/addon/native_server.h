@@ -47,6 +47,7 @@ class NativeServer final : public Consumer {
   bool openDoorbell(napi_value callback);
   StartError watchThreadless(napi_value callback);
   void onReadable();
+  void obeyResting(CommandBatch* batch);
   void busyPoll();
   void closeDoorbell();
   void end(CloseReason reason);
@@ -66,6 +67,8 @@ class NativeServer final : public Consumer {
   LoopWatcher watcher_;
   napi_ref callback_ = nullptr;
   napi_async_context async_context_ = nullptr;
+  // rest() allowed it to wait, and no claim has come since.
+  bool is_resting_ = false;
   bool is_hooked_ = false;
   bool has_ended_ = false;
   // Maps Clock nanoseconds to milliseconds of performance.now().

@@ -162,6 +162,11 @@ bool Processor::rest(int64_t* timeout_ns) {
   return *timeout_ns != 0 && doorbell_.trySleep();
 }
 
+void Processor::obey(CommandBatch* batch) {
+  commands_.push(batch);
+  turn();
+}
+
 // --- Between turns -----------------------------------------------------------------------------
 
 void Processor::applyCommands() {

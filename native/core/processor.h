@@ -90,6 +90,10 @@ class Processor final : public FrameSink, public PermitWaiter {
   // descriptor is readable or `*timeout_ns` is over (below 0: without end); false: take a turn.
   bool rest(int64_t* timeout_ns);
 
+  // For the same while it rests, instead of submit(): obeys at once, so nobody has to be woken. The
+  // rest is over.
+  void obey(CommandBatch* batch);
+
   // Any thread. With kFull the listener is told when there is room.
   Offer offer(NewConnection& connection, RoomListener& listener);
 

@@ -23,6 +23,7 @@ bool Handlers::isAwake() const {
 void Handlers::turn() {
   if (!is_awake_) doorbell().awake();
   is_awake_ = true;
+  is_resting_ = false;
   // One that has ended isn't watched any more.
   if (threadless_ != nullptr && !threadless_->turn()) {
     was_lost_ = was_lost_ || threadless_poller_->wasLost();
@@ -46,6 +47,7 @@ void Handlers::rest() {
   int64_t timeout_ns = -1;
   if (!is_awake_ && threadless_ != nullptr) is_awake_ = !threadless_->rest(&timeout_ns);
   if (is_awake_) return doorbell().awake();
+  is_resting_ = threadless_ != nullptr;
   deadline_ns_ = timeout_ns < 0 ? INT64_MAX : stage_.kernel.clock.now() + timeout_ns;
 }
 
@@ -317,9 +319,22 @@ void Handlers::flush() {
   slab_.clear();
   may_extend_ = false;
   for (size_t i = 0; i < batches.size(); i++) {
-    if (batches[i] != nullptr) processors_[i]->submit(batches[i]);
+    if (batches[i] == nullptr) continue;
+    if (is_resting_) {
+      obeyResting(batches[i]);
+    } else {
+      processors_[i]->submit(batches[i]);
+    }
   }
   requests_.release(std::exchange(released_, 0));
+}
+
+// As NativeServer does.
+void Handlers::obeyResting(CommandBatch* batch) {
+  threadless_->obey(batch);
+  int64_t timeout_ns = 0;
+  is_resting_ = threadless_->rest(&timeout_ns);
+  if (!is_resting_ || timeout_ns > 0) threadless_poller_->wake();
 }
 
 // --- Events ------------------------------------------------------------------------------------

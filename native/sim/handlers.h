@@ -105,6 +105,7 @@ class Handlers final : public Consumer {
   void give(Command command, std::string_view bytes);
   void commandTheGone();
   void flush();
+  void obeyResting(CommandBatch* batch);
   void checkReason(const Session& session, CloseReason reason) const;
   static bool isLate(const Session& session, bool with_never);
 
@@ -119,6 +120,7 @@ class Handlers final : public Consumer {
   Processor* threadless_ = nullptr;
   FaultyPoller* threadless_poller_ = nullptr;
   int64_t deadline_ns_ = INT64_MAX;
+  bool is_resting_ = false;
 
   // The commands of a turn; their bytes lie in one slab.
   std::vector<Command> commands_;

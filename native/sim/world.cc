@@ -229,9 +229,9 @@ void World::stop() {
 // Until nobody has anything left to do.
 void World::settle(bool with_never) {
   do {
+    if (handlers_.hasLate(with_never)) handlers_.answerLate(with_never);
     runLoops();
     for (auto& client : clients_) client->finish();
-    if (handlers_.hasLate(with_never)) handlers_.answerLate(with_never);
   } while (!runnable().empty() || handlers_.isAwake() || handlers_.hasLate(with_never) ||
            advanceToDeadline());
 }

@@ -58,6 +58,22 @@ TEST_F(ElsewhereTest, WorkThatComesWhileItDoesNotRestMakesRestRefuse) {
   EXPECT_EQ(client.take(), framed("hello"));
 }
 
+TEST_F(ElsewhereTest, WhatIsGivenWhileItRestsIsObeyedAtOnce) {
+  runToRest();
+  FakeConnection& client = bench.offer();
+  runToRest();
+  client.send(framed("hello"));
+  runToRest();
+  const auto taken = bench.claim();
+  auto* batch = new CommandBatch();
+  batch->commands.push_back(bench.replyCommand(taken[0], framed("hello")));
+  const uint64_t wakes = bench.poller.wakes;
+  bench.processor->obey(batch);
+  EXPECT_EQ(client.take(), framed("hello"));
+  EXPECT_EQ(bench.poller.wakes, wakes);
+  bench.requests.release(1);
+}
+
 TEST_F(ElsewhereTest, ALingeringConnectionGivesTheRestAnEnd) {
   runToRest();
   FakeConnection& client = bench.offer();
