@@ -4,7 +4,7 @@ import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.j
 import { startWithheld } from './support/handlers.js';
 import { startServer } from './support/server.js';
 import { placements } from './support/transports.js';
-import { Inbox, nextTurn, until, within } from './support/wait.js';
+import { Inbox, nextTurn, patienceMs, until, within } from './support/wait.js';
 
 describe.each(placements)('request (%s)', (transport) => {
   const withheld = () => startWithheld(transport);
@@ -192,6 +192,30 @@ describe.each(placements)('request (%s)', (transport) => {
       const client = await testServer.connect();
       client.send(frame('hello'));
       expectBytes(await client.readToEnd(), frame('bye'));
+      await testServer.closed.next();
+      await nextTurn();
+      expect(story).toEqual(['sent true', 'disconnected']);
+    });
+
+    it.skipIf(transport !== 'native')('comes first, too, where both are told at once', async () => {
+      const story: string[] = [];
+      const testServer = await startServer(transport, {
+        handler: (request) => {
+          void request.sent.then(({ ok }) => story.push(`sent ${ok}`));
+          // This thread looks again only when the processor is done with the connection.
+          setImmediate(() => {
+            const { server } = testServer;
+            const deadline = performance.now() + patienceMs;
+            const isOpen = () => server.metrics().processors.some((each) => each.connections > 0);
+            while (isOpen() && performance.now() < deadline);
+          });
+          return replyAndClose(Buffer.from('bye'));
+        },
+        onDisconnect: () => story.push('disconnected'),
+      });
+      const client = await testServer.connect();
+      client.send(frame('hello'));
+      client.socket.end();
       await testServer.closed.next();
       await nextTurn();
       expect(story).toEqual(['sent true', 'disconnected']);

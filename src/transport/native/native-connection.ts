@@ -31,6 +31,8 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
   nextCookie = 0;
   /** Replies whose fate somebody asked for, by the number that the core gives back. */
   readonly awaitingSent = new Map<number, ServerRequest<State>>();
+  /** Somebody was told the fate of a reply. */
+  hasToldSent = false;
 
   constructor(
     transport: Transport<State>,

@@ -339,6 +339,7 @@ export class NativeTransport<State> implements Transport<State> {
   #sent(connection: NativeConnection<State>, event: NativeEvent): void {
     const request = connection.awaitingSent.get(event.count);
     connection.awaitingSent.delete(event.count);
+    connection.hasToldSent = true;
     if (event.ok) request?.settleSent({ ok: true });
     else request?.settleSent({ ok: false, reason: closeCodeOf(event.reason) });
   }
@@ -346,10 +347,10 @@ export class NativeTransport<State> implements Transport<State> {
   #closed(connection: NativeConnection<State>, event: NativeEvent): void {
     const slots = this.#connections[connection.processor];
     if (slots !== undefined) slots[connection.slot] = undefined;
-    this.#open--;
     const code = closeCodeOf(event.reason);
     for (const request of connection.awaitingSent.values()) {
       request.settleSent({ ok: false, reason: code });
+      connection.hasToldSent = true;
     }
     connection.awaitingSent.clear();
     const { custom } = connection;
@@ -361,7 +362,14 @@ export class NativeTransport<State> implements Transport<State> {
       ...(event.errno > 0 ? { errno: getSystemErrorName(-event.errno) } : {}),
       ...(detail !== undefined ? { detail } : {}),
     });
-    this.#events.connectionClosed(connection, reason);
+    const tell = () => {
+      this.#open--;
+      this.#events.connectionClosed(connection, reason);
+    };
+    // The fates of its replies may have come in the same batch: whoever awaits them hears of them
+    // first. At the server's end nothing is put off.
+    if (connection.hasToldSent && !this.#isDestroyed) queueMicrotask(tell);
+    else tell();
   }
 
   // --- What the server answers ------------------------------------------------------------------
