@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../core/bounds.h"
+#include "letters.h"
 
 namespace odradek::sim {
 namespace {
@@ -96,12 +97,8 @@ void Client::makeFrame(size_t body_bytes) {
   const size_t begin = stream_.size();
   if (framing.kind == Framing::Kind::kLengthPrefixed) appendLength(stream_, framing, body_bytes);
   if (framing.kind == Framing::Kind::kVarintPrefixed) appendVarint(stream_, body_bytes);
-  // Letters that depend on the connection and the place, so that nothing passes for anything else.
-  auto state = static_cast<uint32_t>(number_ * 2'654'435'761u + begin);
-  for (size_t i = 0; i < body_bytes; i++) {
-    state = state * 1'664'525 + 1'013'904'223;
-    stream_ += static_cast<char>('a' + (state >> 24) % 26);
-  }
+  const auto place = static_cast<uint32_t>(number_ * 2'654'435'761u + begin);
+  appendLetters(stream_, body_bytes, place, 'a');
   size_t body = body_bytes;
   if (framing.kind == Framing::Kind::kLengthPrefixed && framing.strip == 0) {
     body = stream_.size() - begin;

@@ -4,10 +4,6 @@
 
 namespace odradek::sim {
 
-void FaultySockets::giveWay() {
-  if (stage_.random.chance(stage_.plan.preemptions)) stage_.giveWay();
-}
-
 Client* FaultySockets::clientAt(int fd) {
   const auto found = clients_.find(stage_.kernel.connectionAt(fd));
   return found == clients_.end() ? nullptr : found->second;
@@ -18,7 +14,7 @@ int FaultySockets::listen(const Endpoint& where, int backlog, Endpoint* bound, c
 }
 
 int FaultySockets::accept(int listener, Endpoint* local, Endpoint* remote) {
-  giveWay();
+  stage_.mayGiveWay();
   if (stage_.strikes(Fault::kAcceptInterrupted)) return -EINTR;
   if (stage_.strikes(Fault::kAcceptAborted)) return -ECONNABORTED;
   if (stage_.strikes(Fault::kAcceptNoBuffers)) return -ENOBUFS;
@@ -30,7 +26,7 @@ int FaultySockets::accept(int listener, Endpoint* local, Endpoint* remote) {
 }
 
 ssize_t FaultySockets::read(int fd, const iovec* parts, int count) {
-  giveWay();
+  stage_.mayGiveWay();
   Client* client = clientAt(fd);
   if (client == nullptr) return stage_.kernel.read(fd, parts, count);
   if (stage_.strikes(Fault::kReadInterrupted)) return -EINTR;
@@ -50,7 +46,7 @@ ssize_t FaultySockets::read(int fd, const iovec* parts, int count) {
 }
 
 ssize_t FaultySockets::write(int fd, const iovec* parts, int count) {
-  giveWay();
+  stage_.mayGiveWay();
   Client* client = clientAt(fd);
   if (client == nullptr) return stage_.kernel.write(fd, parts, count);
   if (stage_.strikes(Fault::kWriteInterrupted)) return -EINTR;
@@ -78,7 +74,7 @@ ssize_t FaultySockets::write(int fd, const iovec* parts, int count) {
 }
 
 int FaultySockets::shutdownWrite(int fd) {
-  giveWay();
+  stage_.mayGiveWay();
   Client* client = clientAt(fd);
   if (client != nullptr && stage_.strikes(Fault::kShutdownFailed)) {
     client->hasFailed();
@@ -89,7 +85,7 @@ int FaultySockets::shutdownWrite(int fd) {
 }
 
 int FaultySockets::takeError(int fd) {
-  giveWay();
+  stage_.mayGiveWay();
   return stage_.kernel.takeError(fd);
 }
 
@@ -102,7 +98,7 @@ void FaultySockets::close(int fd) {
 }
 
 int FaultySockets::openSpare() {
-  giveWay();
+  stage_.mayGiveWay();
   return stage_.kernel.openSpare();
 }
 

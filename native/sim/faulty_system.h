@@ -29,7 +29,6 @@ class FaultySockets final : public SocketOps {
   int openSpare() override;
 
  private:
-  void giveWay();
   Client* clientAt(int fd);
 
   Stage& stage_;

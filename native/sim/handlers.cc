@@ -3,6 +3,8 @@
 #include <cstring>
 #include <utility>
 
+#include "letters.h"
+
 namespace odradek::sim {
 
 Handlers::~Handlers() {
@@ -225,13 +227,10 @@ void Handlers::settleFront(Session& session, Command command, std::string_view b
 std::string Handlers::makeReply(const Session& session) {
   size_t bytes = 1 + stage_.random.below(60);
   if (stage_.random.chance(20)) bytes = stage_.random.below(100'000);
-  auto state = static_cast<uint32_t>(session.client->expectedBytes() + session.client->number());
+  const auto place =
+      static_cast<uint32_t>(session.client->expectedBytes() + session.client->number());
   std::string reply;
-  reply.reserve(bytes);
-  while (reply.size() < bytes) {
-    state = state * 1'664'525 + 1'013'904'223;
-    reply += static_cast<char>('A' + (state >> 24) % 26);
-  }
+  appendLetters(reply, bytes, place, 'A');
   return reply;
 }
 

@@ -19,7 +19,7 @@ int FaultyPoller::add(int fd, uint64_t token) {
 }
 
 int FaultyPoller::wait(PollEvent* events, int capacity, int64_t timeout_ns) {
-  if (stage_.random.chance(stage_.plan.preemptions)) stage_.giveWay();
+  stage_.mayGiveWay();
   if (stage_.strikes(Fault::kPollInterrupted)) return 0;
   if (may_be_lost_ && stage_.strikes(Fault::kPollerLost)) {
     was_lost_ = true;

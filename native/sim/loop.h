@@ -3,30 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 #include "../test/fake_kernel.h"
 #include "stage.h"
 
 namespace odradek::sim {
-
-// Something with turns: Acceptor and Processor.
-class Turning {
- public:
-  virtual bool turn() = 0;
-
- protected:
-  ~Turning() = default;
-};
-
-template <typename T>
-class TurningOf final : public Turning {
- public:
-  explicit TurningOf(T& target) : target_(target) {}
-  bool turn() override { return target_.turn(); }
-
- private:
-  T& target_;
-};
 
 // The fake poller with the plan's faults.
 class FaultyPoller final : public Poller {
@@ -60,8 +43,9 @@ class FaultyPoller final : public Poller {
 
 class Loop {
  public:
-  Loop(const char* name, uint32_t number, Stage& stage, FaultyPoller& poller, Turning& target)
-      : name_(name), number_(number), stage_(stage), poller_(poller), target_(target) {}
+  Loop(const char* name, uint32_t number, Stage& stage, FaultyPoller& poller,
+       std::function<bool()> turn)
+      : name_(name), number_(number), stage_(stage), poller_(poller), turn_(std::move(turn)) {}
 
   const char* name() const { return name_; }
   uint32_t number() const { return number_; }
@@ -78,7 +62,7 @@ class Loop {
 
  private:
   void run() {
-    while (target_.turn()) {
+    while (turn_()) {
     }
     has_ended_ = true;
     fiber_.suspend();
@@ -88,7 +72,7 @@ class Loop {
   const uint32_t number_;
   Stage& stage_;
   FaultyPoller& poller_;
-  Turning& target_;
+  const std::function<bool()> turn_;  // of an acceptor or a processor
   bool has_ended_ = false;
   test::Fiber fiber_{[this] { run(); }};
 };

@@ -22,6 +22,11 @@ struct Stage {
   // The loop that runs; null while clients, handlers or the seed itself act.
   test::Fiber* running = nullptr;
 
+  // As the plan has it for a system call: others run first.
+  void mayGiveWay() {
+    if (random.chance(plan.preemptions)) giveWay();
+  }
+
   // Lets others run first, if a loop runs.
   void giveWay() {
     if (running != nullptr) running->suspend();

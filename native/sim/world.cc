@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "../test/free_permits.h"
+
 namespace odradek::sim {
 namespace {
 
@@ -18,14 +20,14 @@ World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
                 world.requests_, world.handlers_,
                 {.sleeps_elsewhere = world.plan_.is_threadless,
                  .busy_poll_ns = world.plan_.busy_poll_ns}),
-      loop("processor", id, world.stage_, poller, turning) {}
+      loop("processor", id, world.stage_, poller, [this] { return processor.turn(); }) {}
 
 World::AcceptorThread::AcceptorThread(uint32_t listener, World& world,
                                       const std::vector<Processor*>& processors)
     : poller(world.stage_),
       acceptor(listener, {poller, world.sockets_, world.kernel_.clock}, processors,
                world.handlers_),
-      loop("acceptor", listener, world.stage_, poller, turning) {}
+      loop("acceptor", listener, world.stage_, poller, [this] { return acceptor.turn(); }) {}
 
 World::World(uint64_t seed, bool is_loud, Tally& tally)
     : random_(seed),
@@ -329,20 +331,8 @@ void World::checkAccounts() {
             "%llu replies that nobody waited for", static_cast<unsigned long long>(strays));
   SIM_CHECK(trace_, "counts-return", requests_.pending() == 0, "%u requests are still pending",
             requests_.pending());
-  SIM_CHECK(trace_, "counts-return", freePermits() == plan_.queued_max_requests,
+  SIM_CHECK(trace_, "counts-return", test::freePermits(requests_) == plan_.queued_max_requests,
             "permits were lost");
-}
-
-uint32_t World::freePermits() {
-  struct Asker final : PermitWaiter {
-    void permitsGranted() override {}
-  } asker;
-  uint32_t free = 0;
-  while (const uint32_t permits = requests_.acquire(asker)) free += permits;
-  requests_.forget(asker);
-  std::vector<Request> none;
-  requests_.push(none, free);
-  return free;
 }
 
 }  // namespace odradek::sim

@@ -30,14 +30,12 @@ class World {
     ProcessorThread(uint32_t id, World& world, const std::vector<ChannelConfig>& configs);
     FaultyPoller poller;
     Processor processor;
-    TurningOf<Processor> turning{processor};
     Loop loop;
   };
   struct AcceptorThread {
     AcceptorThread(uint32_t listener, World& world, const std::vector<Processor*>& processors);
     FaultyPoller poller;
     Acceptor acceptor;
-    TurningOf<Acceptor> turning{acceptor};
     Loop loop;
   };
 
@@ -62,7 +60,6 @@ class World {
   void checkBounds();
   void checkNothingWaits();
   void checkAccounts();
-  uint32_t freePermits();
 
   Random random_;
   const Plan plan_;

@@ -23,18 +23,6 @@ Block* blockOf(Memory& memory, std::string_view bytes) {
   return block;
 }
 
-uint32_t freePermits(RequestChannel& requests) {
-  struct Asker final : PermitWaiter {
-    void permitsGranted() override {}
-  } asker;
-  uint32_t free = 0;
-  while (const uint32_t permits = requests.acquire(asker)) free += permits;
-  requests.forget(asker);
-  std::vector<Request> none;
-  requests.push(none, free);
-  return free;
-}
-
 ProcessorBench::ProcessorBench(BenchOptions options)
     : requests(options.queued_max_requests, options.max_pending_requests, consumer),
       framings{options.framing},

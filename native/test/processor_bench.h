@@ -14,6 +14,7 @@
 #include "fake_consumer.h"
 #include "fake_kernel.h"
 #include "fake_memory.h"
+#include "free_permits.h"
 
 namespace odradek::test {
 
@@ -33,9 +34,6 @@ std::string framedAll(const std::vector<std::string>& payloads);
 
 // One reference to a block with these bytes.
 Block* blockOf(Memory& memory, std::string_view bytes);
-
-// Permits of a request channel that nobody holds.
-uint32_t freePermits(RequestChannel& requests);
 
 struct BenchOptions {
   Framing framing = {};
