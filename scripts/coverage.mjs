@@ -9,9 +9,10 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
+import { build } from './cmake.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const build = `${root}native/build/coverage`;
+const folder = `${root}native/build/coverage`;
 const jobs = String(availableParallelism());
 
 function run(command, args, options = {}) {
@@ -26,11 +27,11 @@ function filesUnder(folder, suffix) {
 
 /** Lines of native/core by file: how often each ran, over all programs that were counted. */
 function countLines() {
-  const folder = mkdtempSync(join(tmpdir(), 'odradek-coverage-'));
-  const notes = filesUnder(build, '.gcno');
-  run('gcov', ['--json-format', ...notes], { cwd: folder });
+  const reports = mkdtempSync(join(tmpdir(), 'odradek-coverage-'));
+  const notes = filesUnder(folder, '.gcno');
+  run('gcov', ['--json-format', ...notes], { cwd: reports });
   const counts = new Map();
-  for (const report of filesUnder(folder, '.gcov.json.gz')) {
+  for (const report of filesUnder(reports, '.gcov.json.gz')) {
     const { files } = JSON.parse(gunzipSync(readFileSync(report)).toString());
     for (const { file, lines } of files) {
       if (!/native\/core\/[^/]+$/.test(file)) continue;
@@ -42,7 +43,7 @@ function countLines() {
       }
     }
   }
-  rmSync(folder, { recursive: true });
+  rmSync(reports, { recursive: true });
   return counts;
 }
 
@@ -59,11 +60,11 @@ function ranges(lines) {
     .join(', ');
 }
 
-run('cmake', ['-S', 'native', '-B', build, '-DODRADEK_COVERAGE=ON', '-DCMAKE_BUILD_TYPE=Debug']);
-run('cmake', ['--build', build, '-j', jobs]);
-for (const data of filesUnder(build, '.gcda')) rmSync(data);
-run('ctest', ['--test-dir', build, '-j', jobs]);
-run(`${build}/sim/odradek_sim`, ['--seeds', '1000']);
+const settings = ['-DODRADEK_COVERAGE=ON', '-DCMAKE_BUILD_TYPE=Debug'];
+if (!build('coverage', { settings, isQuiet: true })) process.exit(1);
+for (const data of filesUnder(folder, '.gcda')) rmSync(data);
+run('ctest', ['--test-dir', folder, '-j', jobs]);
+run(`${folder}/sim/odradek_sim`, ['--seeds', '1000']);
 
 let covered = 0;
 let all = 0;

@@ -11,12 +11,11 @@
 // is in native/build/fuzz-findings.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { build } from './cmake.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const build = `${root}native/build/fuzz`;
 const scratch = `${root}native/build/fuzz-scratch/`;
 const found = `${root}native/build/fuzz-findings/`;
 // Longest input, and inputs that a replay adds to the corpus: a few seconds each.
@@ -42,11 +41,6 @@ if (!isKnown || !names.every((name) => name in targets) || !(seconds > 0)) {
   process.exit(2);
 }
 
-function run(command, args) {
-  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
-  if (status !== 0) process.exit(1);
-}
-
 function emptied(folder) {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
@@ -56,7 +50,7 @@ function emptied(folder) {
 /** Runs one target; true if it found nothing. Prints its counts, or all that it said. */
 function fuzz(name, args) {
   const { maxLen } = targets[name];
-  const binary = `${build}/fuzz/${name}_fuzz`;
+  const binary = `${root}native/build/fuzz/fuzz/${name}_fuzz`;
   const common = [`-max_len=${maxLen}`, `-artifact_prefix=${found}${name}-`];
   const { status, stderr } = spawnSync(binary, [...common, '-print_final_stats=1', ...args], {
     cwd: root,
@@ -74,11 +68,9 @@ function fuzz(name, args) {
   return isOk;
 }
 
-run('cmake', [
-  ...['-S', 'native', '-B', build, '-DCMAKE_CXX_COMPILER=clang++', '-DODRADEK_FUZZ=ON'],
-  ...['-DODRADEK_TESTS=OFF', '-DODRADEK_SANITIZE=address,undefined'],
-]);
-run('cmake', ['--build', build, '-j', String(availableParallelism())]);
+const settings = ['-DCMAKE_CXX_COMPILER=clang++', '-DODRADEK_FUZZ=ON', '-DODRADEK_TESTS=OFF'];
+settings.push('-DODRADEK_SANITIZE=address,undefined');
+if (!build('fuzz', { settings })) process.exit(1);
 mkdirSync(found, { recursive: true });
 let isClean = true;
 for (const name of names) {

@@ -5,13 +5,14 @@
 //
 // A mutant is a replacement in one source file of native/core; the sources stay as they are. One
 // that no longer applies is a failure. Ends with `N passed, N failed`.
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { build } from './cmake.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const build = `${root}native/build/plain`;
+const libraries = `${root}native/build/plain`;
 const folder = `${root}native/build/mutants`;
 const compiler = process.env.CXX ?? 'c++';
 /** Seeds that a mutant may survive. */
@@ -43,7 +44,7 @@ async function compile({ name, file, from, to }) {
   const { code, text } = await run(compiler, [
     ...['-std=c++20', '-O1', '-fno-exceptions', '-fno-rtti', `-I${root}native/core`, mutated],
     // The mutated file comes first: the library's own copy of it isn't taken.
-    ...[`${build}/sim/libodradek_simulation.a`, `${build}/libodradek_core.a`],
+    ...[`${libraries}/sim/libodradek_simulation.a`, `${libraries}/libodradek_core.a`],
     ...['-pthread', '-o', program],
   ]);
   return code === 0 ? { program } : { failure: `doesn't compile:\n${text}` };
@@ -63,11 +64,7 @@ async function examine(mutant) {
 }
 
 mkdirSync(folder, { recursive: true });
-execFileSync('cmake', ['-S', `${root}native`, '-B', build], { stdio: 'ignore' });
-const jobs = String(availableParallelism());
-execFileSync('cmake', ['--build', build, '--target', 'odradek_sim', '-j', jobs], {
-  stdio: 'ignore',
-});
+if (!build('plain', { target: 'odradek_sim', isQuiet: true })) process.exit(1);
 
 let passed = 0;
 let failed = 0;

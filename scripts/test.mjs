@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { build } from './cmake.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const results = `${root}build/test-results`;
@@ -37,10 +38,7 @@ function add(name, isOk, counts) {
 function native(name, ...settings) {
   const folder = `native/build/${name}`;
   const report = `${results}/${name}.xml`;
-  const isBuilt =
-    run('cmake', ['-S', 'native', '-B', folder, ...settings]) &&
-    run('cmake', ['--build', folder, '-j', jobs]);
-  if (!isBuilt) {
+  if (!build(name, { settings })) {
     isBroken = true;
     return;
   }
@@ -55,11 +53,9 @@ function native(name, ...settings) {
 
 /** The seeded simulation: one long run, whose counts of faults are worth reading. */
 function simulation() {
-  const folder = 'native/build/plain';
   const isOk =
-    run('cmake', ['-S', 'native', '-B', folder]) &&
-    run('cmake', ['--build', folder, '--target', 'odradek_sim', '-j', jobs]) &&
-    run(`${folder}/sim/odradek_sim`, ['--seeds', '10000']);
+    build('plain', { target: 'odradek_sim' }) &&
+    run('native/build/plain/sim/odradek_sim', ['--seeds', '10000']);
   add('simulation', isOk, { passed: Number(isOk), failed: Number(!isOk), skipped: 0 });
 }
 
