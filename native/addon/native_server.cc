@@ -62,8 +62,6 @@ napi_value NativeServer::construct(napi_env env, napi_callback_info info) {
 NativeServer::NativeServer(napi_env env, napi_value config)
     : env_(env), server_(readServerConfig(env, config), systemPlatform(), *this) {
   const double now_ms = js::toNumber(env, js::get(env, config, "now"));
-  // Without a thread there is one loop, and the processor's own turn spins.
-  if (server_.config().network_threads > 0) busy_poll_ns_ = server_.config().busy_poll_ns;
   epoch_ns_ = static_cast<double>(systemPlatform().clock().now()) - now_ms * 1e6;
 }
 
@@ -338,18 +336,18 @@ napi_value NativeServer::rest(const napi_value*) {
     sleeps = is_resting_ = processor->rest(&timeout_ns);
   }
   if (!sleeps) doorbell().awake();
-  // Rounded up: when it is over, so must the deadline be.
-  constexpr int64_t kNsPerMs = 1'000'000;
-  const int64_t timeout_ms = timeout_ns < 0 ? 0 : (timeout_ns + kNsPerMs - 1) / kNsPerMs;
+  const int64_t timeout_ms = timeout_ns < 0 ? 0 : toMs(timeout_ns);
   status_[crossing::kStatusTimeoutMs] = static_cast<uint32_t>(timeout_ms);
   return js::boolean(env_, sleeps);
 }
 
 // Spins before the JavaScript thread goes back to its event loop.
 void NativeServer::busyPoll() {
-  if (busy_poll_ns_ == 0) return;
+  const int64_t busy_poll_ns = server_.config().busy_poll_ns;
+  // Without a thread there is one loop, and the processor's own turn spins.
+  if (busy_poll_ns == 0 || server_.threadless() != nullptr) return;
   Clock& clock = systemPlatform().clock();
-  const int64_t until_ns = clock.now() + busy_poll_ns_;
+  const int64_t until_ns = clock.now() + busy_poll_ns;
   while (!doorbell().isRung() && clock.now() < until_ns) {
   }
 }

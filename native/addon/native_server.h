@@ -73,7 +73,6 @@ class NativeServer final : public Consumer {
   bool has_ended_ = false;
   // Maps Clock nanoseconds to milliseconds of performance.now().
   double epoch_ns_ = 0;
-  int64_t busy_poll_ns_ = 0;
 
   // Tables and slabs that JavaScript made and keeps alive as long as this.
   napi_ref tables_ = nullptr;

@@ -14,4 +14,10 @@ class Clock {
   ~Clock() = default;
 };
 
+// Rounded up: when that many milliseconds are over, so are the nanoseconds.
+inline int64_t toMs(int64_t ns) {
+  constexpr int64_t kNsPerMs = 1'000'000;
+  return (ns + kNsPerMs - 1) / kNsPerMs;
+}
+
 }  // namespace odradek

@@ -45,7 +45,7 @@ bool Processor::turn() {
   counters_.turns.add(1);
   // Before anything is looked at; a loop that sleeps in its poll has done so there.
   if (options_.sleeps_elsewhere) doorbell_.awake();
-  if (!draining_ && drain_asked_.load(std::memory_order_acquire)) beginDrain();
+  drainIfAsked();
   configureNewConnections();
   processNewResponses();
   poll();
@@ -243,7 +243,8 @@ void Processor::serveWaiters() {
   serving_waiters_ = false;
 }
 
-void Processor::beginDrain() {
+void Processor::drainIfAsked() {
+  if (draining_ || !drain_asked_.load(std::memory_order_acquire)) return;
   // A greeting that was given before the drain belongs to a connection that owes nothing else.
   applyCommands();
   draining_ = true;
@@ -255,7 +256,7 @@ void Processor::beginDrain() {
 // What was asked for before stop() may have come after this turn looked for it: replies that were
 // given still leave, as far as the kernel takes them at once.
 void Processor::obeyLastOrders() {
-  if (!draining_ && drain_asked_.load(std::memory_order_acquire)) beginDrain();
+  drainIfAsked();
   applyCommands();
   processCompletedSends();
 }

@@ -156,7 +156,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void framed(Channel& channel, Receive::Outcome outcome);
   void flush(Channel& channel);
   void settle(Channel& channel, const Segment& segment, bool sent);
-  void beginDrain();
+  void drainIfAsked();
   void obeyLastOrders();
   void beginClose(Channel& channel, CloseReason reason);
   void finishIfDone(Channel& channel);

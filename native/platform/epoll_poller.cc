@@ -6,13 +6,14 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "../core/clock.h"
+
 namespace odradek {
 namespace {
 
 // Stands for the eventfd; connections' tokens have 24 bits of slot and never all ones.
 constexpr uint64_t kWakeToken = UINT64_MAX;
 
-constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kLongestMs = 1'000'000'000;
 
 }  // namespace
@@ -44,10 +45,7 @@ int EpollPoller::add(int fd, uint64_t token) {
 
 int EpollPoller::wait(PollEvent* events, int capacity, int64_t timeout_ns) {
   int timeout_ms = -1;
-  // Rounded up: a deadline must be over when the loop looks.
-  if (timeout_ns >= 0) {
-    timeout_ms = static_cast<int>(std::min((timeout_ns + kNsPerMs - 1) / kNsPerMs, kLongestMs));
-  }
+  if (timeout_ns >= 0) timeout_ms = static_cast<int>(std::min(toMs(timeout_ns), kLongestMs));
   const int most = std::min(capacity, static_cast<int>(buffer_.size()));
   const int count = ::epoll_wait(epoll_, buffer_.data(), most, timeout_ms);
   if (count < 0) return errno == EINTR ? 0 : -errno;

@@ -154,7 +154,7 @@ export class NativeTransport<State> implements Transport<State> {
       left -= this.#lastBatch;
       // rest() refuses if somebody has rung since the claim: then there is more, too.
       if (!more && (this.#isDestroyed || native.rest())) {
-        this.#setTimer();
+        if (this.#settings.networkThreads === 0) this.#setTimer();
         return;
       }
       if (left <= 0) {
