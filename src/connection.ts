@@ -3,6 +3,7 @@ import { describe, OdradekError } from './errors.js';
 import { type Framing, isFraming } from './framing.js';
 import type { Listener } from './options.js';
 import { makeReplyFramer, type ReplyFramer } from './reply-framer.js';
+import type { ReplyOrder } from './reply-order.js';
 import type { ServerRequest } from './request.js';
 import type { Transport } from './transport.js';
 
@@ -29,6 +30,10 @@ export interface Connection<State = unknown> {
    * negotiate. Allowed in `onConnect` and while a request of this connection is in its handler's
    * hands. Replies to requests already started keep the framing that they came with.
    *
+   * With `maxInFlightPerConnection` above 1, requests behind the one being handled may have been
+   * started: then it is allowed in the synchronous part of a handler, where none has, and later only
+   * while no other request of the connection is in flight.
+   *
    * @throws OdradekError `ERR_ODRADEK_SET_FRAMING` at any other moment,
    *   `ERR_ODRADEK_INVALID_ARGUMENT` if `framing` is not one
    */
@@ -52,14 +57,20 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   state = undefined as State;
   framing: Framing;
   framer: ReplyFramer;
-  /** Requests in handlers' hands: at most one (Kafka's mute). */
+  /** Requests that were started and whose replies the transport has not got. */
   inFlight = 0;
-  /** Requests that crossed to this thread and wait for the one before them. */
+  /** Where more than one may be in flight: from the first request on. */
+  order: ReplyOrder<State> | null = null;
+  /** A handler of it is running at this moment, in its synchronous part. */
+  isStarting = false;
+  /** Requests that crossed to this thread and wait for those before them. */
   backlog: ServerRequest<State>[] = [];
   /** `onConnect` has not settled yet, so no request may start. */
   connecting = false;
   /** No further request is started; set by a reply that closes, `close()` or a failed handler. */
   closing = false;
+  /** And nothing more is sent: the transport knows of the close. */
+  isCut = false;
   /** The transport has reported the end of this connection. */
   ended = false;
   endCode: CloseCode | undefined = undefined;
@@ -112,11 +123,22 @@ export class ServerConnection<State = unknown> implements Connection<State> {
 
   /** Closes in order, with the first reason that was given. */
   closeWith(code: CloseCode, detail?: string): void {
-    if (this.closing || this.ended) return;
+    if (this.isCut || this.ended) return;
     this.closing = true;
+    this.isCut = true;
     // Requests are settled in their order: what waits behind one in work is dropped after it.
     if (this.inFlight === 0) this.dropBacklog();
     this.#transport.close(this, code, detail);
+    this.abort(new Error(`the connection was closed: ${code}`));
+  }
+
+  /** The transport has got a reply that closes. Requests started behind it are not waited for. */
+  closedBy(code: CloseCode): void {
+    const wasCut = this.isCut;
+    this.closing = true;
+    this.isCut = true;
+    if (wasCut || this.inFlight === 0) return;
+    this.#transport.close(this, code);
     this.abort(new Error(`the connection was closed: ${code}`));
   }
 
@@ -141,6 +163,13 @@ export class ServerConnection<State = unknown> implements Connection<State> {
         'call it in onConnect, or while a request of this connection is in its handler',
       );
     }
+    if (this.inFlight > 1 && !this.isStarting) {
+      throw new OdradekError(
+        'ERR_ODRADEK_SET_FRAMING',
+        `${this.inFlight} requests of this connection are in flight, which may have been framed ` +
+          `wrongly; call it before the handler's first await, or while no other one is in flight`,
+      );
+    }
     const unread = this.backlog;
     this.backlog = [];
     this.framing = framing;
@@ -154,7 +183,10 @@ export class ServerConnection<State = unknown> implements Connection<State> {
     if (this.aborted) return;
     this.aborted = true;
     this.abortReason = reason;
-    for (const request of this.watched) request.abort(reason);
+    for (const request of this.watched) {
+      // A request whose reply waits for earlier ones is no more in its handler's hands.
+      if (!request.answered) request.abort(reason);
+    }
   }
 
   /** The transport has closed the socket: nothing that is still unanswered will be sent. */

@@ -3,12 +3,14 @@ import type { ServerConnection } from './connection.js';
 import { OdradekError } from './errors.js';
 import type { Settings } from './options.js';
 import { type ReplyParts, takeReplyApart } from './reply.js';
+import { ReplyOrder } from './reply-order.js';
 import type { ServerRequest } from './request.js';
 import type { Transport } from './transport.js';
 
 /**
- * Kafka's KafkaRequestHandlerPool, in the thread of the server: starts handlers, at most one at a
- * time for each connection, and gives their replies to the transport in the order of the requests.
+ * Kafka's KafkaRequestHandlerPool, in the thread of the server: starts handlers, no more than
+ * allowed at a time for each connection (by default one), and gives their replies to the transport
+ * in the order of the requests.
  *
  * A synchronous reply makes no promise and goes out with its turn. Replies that settle in the
  * microtasks of a turn leave with that turn's flush too: the flush waits in `process.nextTick`,
@@ -21,6 +23,8 @@ export class InThreadHandlerPool<State> {
   /** The request whose handler is running at this moment, in its synchronous part. */
   current: ServerRequest<State> | null = null;
   readonly #transport: Transport<State>;
+  /** Requests of a connection that may be in flight. */
+  readonly #most: number;
   readonly #onHandlerError: Settings<State>['onHandlerError'];
   readonly #reportError: (error: unknown, request: ServerRequest<State>) => void;
   #asyncStarted = false;
@@ -28,20 +32,27 @@ export class InThreadHandlerPool<State> {
 
   constructor(
     transport: Transport<State>,
-    onHandlerError: Settings<State>['onHandlerError'],
+    settings: Pick<Settings<State>, 'maxInFlightPerConnection' | 'onHandlerError'>,
     reportError: (error: unknown, request: ServerRequest<State>) => void,
   ) {
     this.#transport = transport;
-    this.#onHandlerError = onHandlerError;
+    this.#most = settings.maxInFlightPerConnection;
+    this.#onHandlerError = settings.onHandlerError;
     this.#reportError = reportError;
   }
 
-  /** Takes a request: starts it, or keeps it until the one before it is answered. */
+  /** Takes a request: starts it, or keeps it until one before it is answered. */
   receive(request: ServerRequest<State>): void {
     const connection = request.connection;
-    if (connection.inFlight > 0 || connection.connecting) connection.backlog.push(request);
-    else if (connection.closing || connection.ended) this.#transport.discard(request);
-    else this.#start(request);
+    if (connection.inFlight >= this.#most || connection.connecting) {
+      connection.backlog.push(request);
+    } else if (connection.closing || connection.ended) {
+      // Requests are settled in their order, those without an answer too.
+      if (connection.inFlight > 0) connection.backlog.push(request);
+      else this.#transport.discard(request);
+    } else {
+      this.#start(request);
+    }
   }
 
   /** Everything of this turn has been received: send the replies that are ready. */
@@ -59,19 +70,26 @@ export class InThreadHandlerPool<State> {
     connection.inFlight++;
     this.inFlight++;
     this.#transport.started();
+    if (this.#most > 1) {
+      connection.order ??= new ReplyOrder();
+      connection.order.start(request);
+    }
     let value: unknown;
     let isAwaited = false;
     this.current = request;
+    connection.isStarting = true;
     try {
       value = connection.listenerConfig.handler(request);
       // Looking for `then` may run the program's code too, and throw.
       isAwaited = !(value instanceof Uint8Array) && isThenable(value);
     } catch (error) {
       this.current = null;
+      connection.isStarting = false;
       this.#failed(request, error);
       return;
     }
     this.current = null;
+    connection.isStarting = false;
     if (isAwaited) {
       this.#asyncStarted = true;
       this.#await(value as PromiseLike<unknown>, request);
@@ -113,9 +131,9 @@ export class InThreadHandlerPool<State> {
     this.#scheduleFlush();
   }
 
-  /** Starts what waits behind an answered request, until one of them takes its time. */
+  /** Starts what waits behind an answered request, until as many as allowed take their time. */
   #startNext(connection: ServerConnection<State>): void {
-    while (connection.inFlight === 0 && !connection.connecting && !connection.closing) {
+    while (connection.inFlight < this.#most && !connection.connecting && !connection.closing) {
       const next = connection.backlog.shift();
       if (next === undefined) return;
       this.#start(next);
@@ -131,6 +149,7 @@ export class InThreadHandlerPool<State> {
   /** Requests that a handler still has count as answered by their connection's end. */
   ended(connection: ServerConnection<State>): void {
     for (let i = 0; i < connection.inFlight; i++) this.#transport.settled();
+    connection.order?.clear();
     connection.dropBacklog();
   }
 
@@ -208,18 +227,45 @@ export class InThreadHandlerPool<State> {
     closeCode: CloseCode | null,
   ): void {
     const connection = request.connection;
+    const { order } = connection;
     request.answered = true;
-    connection.inFlight--;
     this.inFlight--;
     if (connection.ended) {
       request.settleSent({ ok: false, reason: connection.endCode ?? 'IO_ERROR' });
-      return;
+    } else if (order === null) {
+      this.#give(request, bytes, closeCode);
+    } else if (order.first === request) {
+      this.#give(request, bytes, closeCode);
+      this.#giveHeld(order);
+    } else {
+      // Where the connection is cut before its turn comes, nobody will read it.
+      const held = order.hold(request, connection.isCut ? null : bytes, closeCode);
+      if (held.closeCode !== null) connection.closing = true;
     }
+  }
+
+  /** The replies that waited for the one just given. */
+  #giveHeld(order: ReplyOrder<State>): void {
+    let held = order.next();
+    while (held !== undefined) {
+      this.#give(held.request, held.bytes, held.closeCode);
+      held = order.next();
+    }
+  }
+
+  /** Gives the transport the reply whose turn it is. */
+  #give(
+    request: ServerRequest<State>,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    closeCode: CloseCode | null,
+  ): void {
+    const connection = request.connection;
+    connection.inFlight--;
     this.#transport.settled();
     if (connection.watched.size > 0) connection.watched.delete(request);
-    if (closeCode !== null) connection.closing = true;
     this.#transport.reply(request, bytes, closeCode);
-    if (connection.closing) connection.dropBacklog();
+    if (closeCode !== null) connection.closedBy(closeCode);
+    if (connection.closing && connection.inFlight === 0) connection.dropBacklog();
   }
 
   readonly #scheduleFlush = (): void => {

@@ -86,6 +86,12 @@ export interface SocketServerOptions<State = unknown> {
    * from the queue.
    */
   maxPendingRequests?: number;
+  /**
+   * Requests of one connection in handlers' hands at once, 1 to 1024, default 1 (Kafka's mute).
+   * Replies leave in the order of the requests in any case: one that is ready before an earlier one
+   * is copied and waits. Above 1, a connection may hold as many frames and as many waiting replies.
+   */
+  maxInFlightPerConnection?: number;
   /** Give each body an ArrayBuffer of its own; default false (small ones share, as Node's do). */
   isolateBodies?: boolean;
   /** `'auto'` (default) takes the native transport where it loads, else `node:net`. */
@@ -115,9 +121,17 @@ export interface Settings<State = unknown> {
   readonly busyPollUs: number;
   readonly queuedMaxRequests: number;
   readonly maxPendingRequests: number;
+  readonly maxInFlightPerConnection: number;
   readonly isolateBodies: boolean;
   readonly transport: 'auto' | 'native' | 'js';
 }
+
+/**
+ * The most that `maxInFlightPerConnection` may be. Each place can hold a frame of `maxFrameBytes`
+ * and a reply that waits, for every connection; one slow request holds up all replies behind it, so
+ * a protocol that wants more of them wants no order.
+ */
+const maxInFlightBound = 1024;
 
 const optionNames = [
   'listeners',
@@ -131,6 +145,7 @@ const optionNames = [
   'busyPollUs',
   'queuedMaxRequests',
   'maxPendingRequests',
+  'maxInFlightPerConnection',
   'isolateBodies',
   'transport',
 ] as const satisfies readonly (keyof SocketServerOptions)[];
@@ -169,6 +184,12 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
       options.maxPendingRequests ?? 65_536,
       1,
       1e7,
+    ),
+    maxInFlightPerConnection: checkInteger(
+      'maxInFlightPerConnection',
+      options.maxInFlightPerConnection ?? 1,
+      1,
+      maxInFlightBound,
     ),
     isolateBodies: checkType('isolateBodies', options.isolateBodies, 'boolean') ?? false,
     transport,

@@ -69,7 +69,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     this.#transport = selectTransport(this.#settings, this.#transportEvents());
     this.#pool = new InThreadHandlerPool(
       this.#transport,
-      this.#settings.onHandlerError,
+      this.#settings,
       (error, request) => this.#handlerFailed(error, request),
     );
   }

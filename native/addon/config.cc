@@ -36,6 +36,7 @@ ServerConfig readServerConfig(napi_env env, napi_value object) {
   config.queued_max_requests = number(object, "queuedMaxRequests");
   config.max_pending_requests = number(object, "maxPendingRequests");
   config.busy_poll_ns = int64_t{number(object, "busyPollUs")} * 1000;
+  config.max_in_flight_per_connection = number(object, "maxInFlightPerConnection");
   config.waits_for_accept = js::toBoolean(env, js::get(env, object, "waitsForAccept"));
   napi_value listeners = js::get(env, object, "listeners");
   uint32_t count = 0;

@@ -54,6 +54,7 @@ enum CommandKind : uint32_t {
   kReplyLarge,
   kAccept,
   kClose,
+  kHold,
   kSetFraming,
 };
 

@@ -425,6 +425,9 @@ Command NativeServer::readCommand(uint32_t index, Block* slab, napi_value larges
     case crossing::kClose:
       command.kind = Command::Kind::kClose;
       break;
+    case crossing::kHold:
+      command.kind = Command::Kind::kHold;
+      break;
     case crossing::kSetFraming:
       command.kind = Command::Kind::kSetFraming;
       command.framing = readFraming(env_, js::get(env_, framings, length));

@@ -37,8 +37,9 @@ inline constexpr size_t kWriteBytesPerTurn = 1024 * 1024;
 // more than a handful.
 inline constexpr int kSegmentsPerWrite = 64;
 
-// Frames of one connection that may be on their way at once. A connection is muted until the
-// whole batch is answered; 64 keeps the write per batch gathered and the queue fair.
+// Frames of one connection that may be on their way at once, or max_in_flight if that is more. A
+// connection is muted until fewer than max_in_flight are left of a batch; 64 keeps the write per
+// batch gathered and the queue fair.
 inline constexpr uint32_t kFramesPerBatch = 64;
 
 // Places in the request queue that a processor takes at a time: one lock per 64 frames, and no

@@ -50,6 +50,8 @@ struct Channel {
   // Held bytes are to be cut before anything is read: complete frames, or such as break their
   // framing, which no read will announce.
   bool is_halted = false;
+  // Nothing is cut or read until a command sets the framing of what follows.
+  bool is_held = false;
   // Closing: requests still in handlers' hands are not waited for, and their replies don't leave.
   bool is_cut = false;
 
@@ -60,6 +62,8 @@ struct Channel {
   bool in_completed_sends = false;
   bool in_disconnected = false;
 
+  // Muted at this many frames that are not settled. Above 1 a connection is read on meanwhile.
+  uint32_t max_in_flight = 1;
   // Frames completed and not yet settled by a reply that left, or by the end.
   uint32_t outstanding = 0;
   uint32_t next_sequence = 0;

@@ -1,5 +1,6 @@
 // Kafka's ChannelMuteState (KafkaChannel.java): whether a connection is read, and what has to
-// happen before it is read again. One request batch of a connection is in work at any time.
+// happen before it is read again. A batch of a connection's requests is
+// in work at any time; beyond Kafka, one that may have several in flight is muted at that many.
 #pragma once
 
 #include <cstdint>

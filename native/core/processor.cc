@@ -90,8 +90,11 @@ void Processor::poll() {
 void Processor::processCompletedReceives() {
   for (Channel* channel : receivers_) {
     channel->in_completed_receives = false;
-    completed_receives_[channel->last_receive].is_last = true;
+    if (channel->max_in_flight == 1) {
+      completed_receives_[channel->last_receive].is_last = true;
+    }
     if (channel->mute != MuteState::kNotMuted) continue;
+    if (channel->outstanding < channel->max_in_flight) continue;
     channel->mute = MuteState::kMuted;
     channel->on(MuteEvent::kRequestReceived);
   }
@@ -105,11 +108,13 @@ void Processor::processCompletedReceives() {
 void Processor::processCompletedSends() {
   for (Channel* channel : completed_sends_) {
     channel->in_completed_sends = false;
-    if (channel->outstanding == 0 && channel->mute == MuteState::kMutedAndResponsePending) {
+    const bool has_place = channel->outstanding < channel->max_in_flight;
+    if (has_place && channel->mute == MuteState::kMutedAndResponsePending) {
       channel->on(MuteEvent::kResponseSent);
       channel->mute = MuteState::kNotMuted;
-      if (canRead(*channel) || (channel->is_halted && canFrame(*channel))) markReady(*channel);
     }
+    // Where it was not muted, what is held may be a broken frame, to be judged now.
+    if (canRead(*channel) || (channel->is_halted && canFrame(*channel))) markReady(*channel);
     finishIfDone(*channel);
   }
   completed_sends_.clear();

@@ -30,6 +30,8 @@ struct ChannelConfig {
   const Framing* framing = nullptr;
   // Connections are read only after an accept command (the service has an onConnect).
   bool waits_for_accept = false;
+  // A connection is read while fewer of its frames than this are unsettled.
+  uint32_t max_in_flight = 1;
 };
 
 // An accepted socket on its way to a processor.
@@ -136,6 +138,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void applyCommands();
   void apply(Command& command);
   void applyReply(Channel& channel, Command& command);
+  void applyHold(Channel& channel);
   void applySetFraming(Channel& channel, Command& command);
   void reframe(Channel& channel, const Command& command);
   void leaveRoomWaiters(Channel& channel);

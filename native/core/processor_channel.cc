@@ -1,4 +1,5 @@
 // What a processor does with one connection: configure, read and frame, write and settle, close.
+#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -36,6 +37,7 @@ void Processor::configure(NewConnection& connection) {
   channel->fd = connection.fd;
   channel->listener = connection.listener;
   channel->framing = config.framing;
+  channel->max_in_flight = config.max_in_flight;
   channel->mute = config.waits_for_accept ? MuteState::kMuted : MuteState::kNotMuted;
   auto* event = new (std::nothrow) Event();
   if (event == nullptr || poller_.add(connection.fd, tokenOf(channel->id)) != 0) {
@@ -84,6 +86,9 @@ void Processor::apply(Command& command) {
       beginClose(*channel, command.reason);
       finishIfDone(*channel);
       break;
+    case Command::Kind::kHold:
+      applyHold(*channel);
+      break;
     case Command::Kind::kSetFraming:
       applySetFraming(*channel, command);
       break;
@@ -123,7 +128,19 @@ void Processor::applyReply(Channel& channel, Command& command) {
   touched_.push_back(&channel);
 }
 
+// Frames may cross while a handler asks for another framing: it has to know where they end. All
+// that were completed are in the request channel, and the event comes behind them.
+void Processor::applyHold(Channel& channel) {
+  channel.is_held = true;
+  auto* event = new Event();
+  event->kind = Event::Kind::kHeld;
+  event->channel = channel.id;
+  event->count = channel.next_sequence;
+  post(event);
+}
+
 void Processor::applySetFraming(Channel& channel, Command& command) {
+  channel.is_held = false;
   // The withdrawn requests are the last that crossed; those before them keep their places.
   ODRADEK_REQUIRE(command.settles <= channel.outstanding);
   ODRADEK_ASSERT(command.settles == 0 ||
@@ -139,7 +156,7 @@ void Processor::applySetFraming(Channel& channel, Command& command) {
     channel.unanswered += command.settles;
     if (channel.life == Channel::Life::kDead && channel.outstanding == 0) markDisconnected(channel);
   }
-  if (channel.outstanding == 0) markCompletedSend(channel);
+  if (channel.outstanding < channel.max_in_flight) markCompletedSend(channel);
   if (command.block != nullptr) command.block->release();
 }
 
@@ -172,7 +189,8 @@ void Processor::serve(Channel& channel) {
 }
 
 bool Processor::canFrame(const Channel& channel) const {
-  return channel.life == Channel::Life::kOpen && !channel.isMuted() && !channel.waits_for_room;
+  return channel.life == Channel::Life::kOpen && !channel.isMuted() && !channel.waits_for_room &&
+         !channel.is_held;
 }
 
 bool Processor::canRead(const Channel& channel) const {
@@ -241,7 +259,7 @@ void Processor::framed(Channel& channel, Receive::Outcome outcome) {
 
 bool Processor::admit() {
   Channel& channel = *current_;
-  if (channel.outstanding >= kFramesPerBatch) return false;
+  if (channel.outstanding >= std::max(kFramesPerBatch, channel.max_in_flight)) return false;
   const bool is_last_in_line = !serving_waiters_ && !room_waiters_.empty();
   if (permits_ == 0 && !is_last_in_line) permits_ = requests_.acquire(*this);
   if (permits_ > 0 && !is_last_in_line) {
@@ -361,7 +379,7 @@ void Processor::finishIfDone(Channel& channel) {
   if (!channel.isLive() || !channel.send.empty()) return;
   if (channel.outstanding > 0 && !channel.is_cut) return;
   if (channel.life == Channel::Life::kClosing) return shutDown(channel);
-  if (channel.is_halted || channel.waits_for_room) return;
+  if (channel.is_halted || channel.waits_for_room || channel.is_held) return;
   if (channel.is_ended) {
     channel.reason =
         channel.receive.empty() ? CloseReason::kPeerClosed : CloseReason::kTruncatedFrame;

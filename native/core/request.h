@@ -34,7 +34,8 @@ struct Request {
   uint32_t frame_bytes = 0;
   uint32_t body_begin = 0;
   uint32_t body_end = 0;
-  // No further frame of the connection comes before this one and those before it are settled.
+  // No further frame of the connection comes before this one and those before it are settled. Not
+  // known, and never set, where more than one may be in flight.
   bool is_last = false;
   // When the turn that completed the frame had read it (Clock).
   int64_t received_at_ns = 0;
@@ -46,6 +47,7 @@ struct Command {
     kReply,       // bytes, or none, that settle `settles` requests from `sequence` on
     kAccept,      // onConnect accepted: begin to read
     kClose,       // close with `reason` once what was given before has left
+    kHold,        // cut nothing more, until kSetFraming; kHeld answers
     kSetFraming,  // cut everything that follows by `framing`; the bytes were cut wrongly: cut again
   };
 
@@ -79,6 +81,7 @@ struct Event {
     kReset,        // the peer is gone, requests of it are still in work
     kClosed,       // the socket is closed and every request settled
     kSent,         // the fate of a reply whose command asked for it
+    kHeld,         // kHold was obeyed: no frame crosses behind those before `count`
     kAcceptError,  // a listener could not accept: `error`
     kFatal,        // a processor or acceptor lost its poller: `error`
   };
@@ -90,7 +93,7 @@ struct Event {
   // kOpened, kAcceptError: index of the listener. kOpened: the connection's index.
   uint32_t listener = 0;
   uint32_t index = 0;
-  // kClosed: requests without an answer. kSent: the sequence.
+  // kClosed: requests without an answer. kSent: the sequence. kHeld: the next frame's sequence.
   uint32_t count = 0;
   // kClosed: the length that broke the framing.
   int64_t declared = 0;

@@ -42,6 +42,7 @@ struct ServerConfig {
   uint32_t max_pending_requests = 65536;
   bool waits_for_accept = false;
   int64_t busy_poll_ns = 0;
+  uint32_t max_in_flight_per_connection = 1;
 };
 
 // Why start() failed: which step, for which listener (-1: none), with which errno.

@@ -50,7 +50,7 @@ class AcceptorTest : public testing::Test {
       Loop& loop = *loops.back();
       loop.processor = std::make_unique<Processor>(
           id, Processor::Seams{loop.poller, kernel, kernel.clock, memory},
-          std::vector<ChannelConfig>{{&framing, false}}, requests, consumer);
+          std::vector<ChannelConfig>{{&framing}}, requests, consumer);
       ASSERT_EQ(loop.processor->open(), 0);
       pointers.push_back(loop.processor.get());
     }

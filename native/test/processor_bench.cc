@@ -30,8 +30,9 @@ ProcessorBench::ProcessorBench(BenchOptions options)
   framings.reserve(16);  // the processor keeps pointers to them
   processor = std::make_unique<Processor>(
       0, Processor::Seams{poller, kernel, kernel.clock, memory},
-      std::vector<ChannelConfig>{{framings.data(), options.waits_for_accept}}, requests, consumer,
-      options.processor);
+      std::vector<ChannelConfig>{
+          {framings.data(), options.waits_for_accept, options.max_in_flight}},
+      requests, consumer, options.processor);
   EXPECT_EQ(processor->open(), 0);
 }
 

@@ -41,6 +41,7 @@ struct BenchOptions {
   uint32_t max_pending_requests = 65536;
   bool waits_for_accept = false;
   ProcessorOptions processor = {};
+  uint32_t max_in_flight = 1;
 };
 
 class ProcessorBench final : public RoomListener {

@@ -3,8 +3,8 @@
  */
 
 /**
- * Frames of one connection that are delivered together. The later ones wait for the replies to
- * these, so it bounds what one connection can hold of the request queue and of unsent replies;
+ * Frames of one connection that are delivered together, or `maxInFlightPerConnection` if that is
+ * more. The later ones wait for the replies to these, so it bounds what one connection can hold of the request queue and of unsent replies;
  * above 64 a write's fixed cost has become small against the frames' own.
  */
 export const maxFramesPerBatch = 64;

@@ -7,7 +7,7 @@ import type { Framing } from '../../framing.js';
 import type { Listener } from '../../options.js';
 import { ServerRequest } from '../../request.js';
 import type { Transport } from '../../transport.js';
-import { lingerBytes, lingerMs } from './bounds.js';
+import { lingerBytes, lingerMs, maxFramesPerBatch } from './bounds.js';
 import type { Counters } from './counters.js';
 import type { ReplySlab } from './outbox.js';
 import { ReplyWriter } from './reply-writer.js';
@@ -51,9 +51,10 @@ export interface ChannelHost<State> {
 }
 
 /**
- * One socket of `node:net`: Kafka's KafkaChannel. It is muted while a request made of it is not
- * settled or its reply not with the kernel: no further frames are cut, and what comes meanwhile
- * stays in the decoder (one read) and in the paused socket (another).
+ * One socket of `node:net`: Kafka's KafkaChannel. It is muted while as many requests as may be in
+ * flight (by default one) are not settled or their replies not with the kernel: no further frames
+ * are cut, and what comes meanwhile stays in the decoder (one read) and in the paused socket
+ * (another).
  */
 export class JsChannel<State = unknown> extends ServerConnection<State> {
   /** It stands in the processor's list for the next round. */
@@ -66,6 +67,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
   readonly #socket: Socket;
   readonly #decoder: FrameDecoder;
   readonly #writer: ReplyWriter<State>;
+  readonly #maxInFlight: number;
   #phase: Phase = 'opening';
   /** Why the connection will end as soon as what it owes is done. */
   #ending: Ending | null = null;
@@ -93,9 +95,11 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
     endpoints: Endpoints,
     index: number,
     isolateBodies: boolean,
+    maxInFlight: number,
   ) {
     super(transport, listener, endpoints, 0, index);
     this.#host = host;
+    this.#maxInFlight = maxInFlight;
     this.#socket = socket;
     this.#decoder = new FrameDecoder(listener.framing, isolateBodies);
     this.#writer = new ReplyWriter(socket, host.slab, host.counters, () => this.flush());
@@ -119,6 +123,16 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
   /** Whether a frame is there to be made a request. */
   hasFrame(): boolean {
     return !this.#inputOver && this.#decoder.find();
+  }
+
+  /** Whether as many frames were made requests as may be on their way at once. */
+  get isBatchFull(): boolean {
+    return this.#unsettled >= Math.max(maxFramesPerBatch, this.#maxInFlight);
+  }
+
+  /** Its frames were handed over: unless that has muted it, on to what follows. */
+  served(): void {
+    if (this.#maxInFlight > 1) this.#goOn();
   }
 
   /** Makes the next frame a request. Only after {@link hasFrame} has said so. */
@@ -149,6 +163,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
       framing,
       requests.map((request) => request.frame),
     );
+    if (this.#maxInFlight > 1) this.#goOn();
   }
 
   /** Answers a request: by bytes, by nothing (`null`), or by nothing but the end (`closeCode`). */
@@ -240,15 +255,16 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
         if (this.#ending !== null) this.#shutDown();
         return;
       case 'open':
-        if (!this.#writer.isIdle) return;
-        if (this.#unsettled > 0 && !this.#cut) return;
-        if (this.#ending === null) this.#readOn();
-        if (this.#ending !== null) this.#shutDown();
+        if (this.#writer.isIdle && (this.#unsettled === 0 || this.#cut)) {
+          if (this.#ending === null) this.#readOn();
+          if (this.#ending !== null) this.#shutDown();
+        } else if (!this.#isMuted && this.#ending === null) {
+          this.#readAhead();
+        }
         return;
       case 'gone':
-        if (this.#unsettled > 0) return;
-        if (this.hasFrame()) this.#host.schedule(this);
-        else if (this.#socketClosed) this.#report();
+        if (this.#unsettled < this.#maxInFlight && this.hasFrame()) this.#host.schedule(this);
+        else if (this.#unsettled === 0 && this.#socketClosed) this.#report();
         return;
       case 'lingering':
       case 'closed':
@@ -256,7 +272,20 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
     }
   }
 
-  /** Unmuted: on to the next frame, or to what stands in its place. */
+  /** As many requests as may be are in flight, or their replies on the way to the kernel. */
+  get #isMuted(): boolean {
+    if (this.#maxInFlight === 1) return this.#unsettled > 0 || !this.#writer.isIdle;
+    return this.#unsettled + this.#writer.unwritten >= this.#maxInFlight;
+  }
+
+  /** On to the next frame while requests are in flight. An end or a broken frame waits for them. */
+  #readAhead(): void {
+    if (this.#decoder.find()) this.#host.schedule(this);
+    else if (this.#decoder.failure !== null) this.#pause();
+    else if (!this.#peerEnded) this.#resume();
+  }
+
+  /** Nothing is in flight: on to the next frame, or to what stands in its place. */
   #readOn(): void {
     const decoder = this.#decoder;
     if (decoder.find()) {
@@ -325,7 +354,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
 
   /** Muted, or with a frame that waits for its turn or for room. */
   get #isBusy(): boolean {
-    return this.#unsettled > 0 || this.scheduled || this.waitingForRoom || !this.#writer.isIdle;
+    return this.#isMuted || this.scheduled || this.waitingForRoom;
   }
 
   /** The client is gone, or reading or writing failed in another way. Node closes the socket. */

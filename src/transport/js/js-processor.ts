@@ -1,11 +1,11 @@
 import type { CloseCode, CloseReason } from '../../close-reason.js';
+import { Fifo } from '../../fifo.js';
 import type { Framing } from '../../framing.js';
 import type { Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
 import type { TransportEvents } from '../../transport.js';
-import { maxBytesPerTurn, maxFramesPerBatch, maxRequestsPerTurn } from './bounds.js';
+import { maxBytesPerTurn, maxRequestsPerTurn } from './bounds.js';
 import { Counters } from './counters.js';
-import { Fifo } from './fifo.js';
 import type { ChannelHost, JsChannel } from './js-channel.js';
 import { ReplySlab } from './outbox.js';
 import { RequestChannel } from './request-channel.js';
@@ -202,12 +202,11 @@ export class JsProcessor<State> implements ChannelHost<State> {
     } else if (!this.requestChannel.hasRoom) {
       this.requestChannel.wait(channel);
     } else {
-      let count = 0;
       do {
         this.requestChannel.put(channel.takeFrame());
-        count++;
-      } while (count < maxFramesPerBatch && this.requestChannel.hasRoom && channel.hasFrame());
+      } while (!channel.isBatchFull && this.requestChannel.hasRoom && channel.hasFrame());
       this.#takeQueued();
+      channel.served();
     }
   }
 

@@ -62,7 +62,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
     }
     const index = this.#nextIndex;
     this.#nextIndex = index === maxConnectionIndex ? 0 : index + 1;
-    const { isolateBodies, onConnect } = this.#settings;
+    const { isolateBodies, maxInFlightPerConnection, onConnect } = this.#settings;
     const processor = this.#processor;
     const channel = new JsChannel<State>(
       this,
@@ -72,6 +72,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
       endpoints,
       index,
       isolateBodies,
+      maxInFlightPerConnection,
     );
     if (!this.#isHeld) channel.hold(false);
     processor.add(channel);

@@ -41,6 +41,11 @@ export class ReplyWriter<State> {
     return this.#writing === null && this.#given.count === 0 && this.#outbox.isEmpty;
   }
 
+  /** Requests whose answers were given and are not all with the kernel. */
+  get unwritten(): number {
+    return this.#given.count + (this.#writing?.count ?? 0);
+  }
+
   /** Gives bytes that answer no request. Throws where memory is refused. */
   greet(framer: ReplyFramer, bytes: Uint8Array): void {
     this.#outbox.add(framer, bytes);

@@ -1,6 +1,6 @@
 import type { ServerConnection } from '../../connection.js';
+import { Fifo } from '../../fifo.js';
 import type { ServerRequest } from '../../request.js';
-import { Fifo } from './fifo.js';
 
 /** A connection that can wait for room. */
 export interface Waiter<State> extends ServerConnection<State> {

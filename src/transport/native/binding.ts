@@ -30,6 +30,7 @@ export interface NativeServerConfig {
   busyPollUs: number;
   queuedMaxRequests: number;
   maxPendingRequests: number;
+  maxInFlightPerConnection: number;
   waitsForAccept: boolean;
   /** `performance.now()` at this moment. */
   now: number;

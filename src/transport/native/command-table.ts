@@ -11,7 +11,7 @@ import {
   slabBytes,
 } from './crossing.js';
 
-const { reply, replyLarge, accept, close, setFraming } = commandKinds;
+const { reply, replyLarge, accept, close, hold, setFraming } = commandKinds;
 const field = commandFields;
 
 /** A connection, as the core knows it. */
@@ -99,6 +99,12 @@ export class CommandTable {
 
   close(connection: Target, code: CloseCode): void {
     this.#begin(close | (closeReasonNumbers[code] << 8), connection);
+    this.#open = null;
+  }
+
+  /** Nothing more is cut until {@link setFraming}; an event says where that is. */
+  hold(connection: Target): void {
+    this.#begin(hold, connection);
     this.#open = null;
   }
 

@@ -46,7 +46,8 @@ export const commandKinds = {
   replyLarge: 1,
   accept: 2,
   close: 3,
-  setFraming: 4,
+  hold: 4,
+  setFraming: 5,
 } as const;
 
 export const commandFlags = { discarded: 1, notify: 2 } as const;
@@ -59,8 +60,9 @@ export const eventKinds = {
   reset: 1,
   closed: 2,
   sent: 3,
-  acceptError: 4,
-  fatal: 5,
+  held: 4,
+  acceptError: 5,
+  fatal: 6,
 } as const;
 
 export const framingKinds = {

@@ -47,7 +47,9 @@ export class CustomInput<State> {
   unsettled = 0;
   /** Requests settled without an answer. */
   unanswered = 0;
-  readonly #pieces: Piece[] = [];
+  #pieces: Piece[] = [];
+  /** The sequence by which the next piece is settled. */
+  #next = 0;
 
   constructor(framing: CustomFraming, isolateBodies: boolean) {
     this.decoder = new FrameDecoder(framing, isolateBodies);
@@ -61,6 +63,7 @@ export class CustomInput<State> {
   /** A piece came; requests can be {@link take}n. */
   begin(sequence: number, bytes: Buffer): Piece {
     const piece = { sequence, open: 0, isCut: false };
+    if (this.#pieces.length === 0) this.#next = sequence;
     this.#pieces.push(piece);
     this.decoder.push(bytes);
     return piece;
@@ -86,15 +89,34 @@ export class CustomInput<State> {
 
   /** Takes the pieces that are done off the front. */
   takeSettled(): SettledPieces | null {
-    const first = this.#pieces[0];
     let count = 0;
     for (const piece of this.#pieces) {
-      if (piece.open > 0 || !piece.isCut) break;
+      if (!isDone(piece)) break;
       count++;
     }
-    if (first === undefined || count === 0) return null;
-    this.#pieces.splice(0, count);
-    return { sequence: first.sequence, count };
+    if (count > 0) this.#pieces.splice(0, count);
+    return this.#settled(count);
+  }
+
+  /**
+   * Takes every piece that is done. The middle of a frame must not count as in flight behind a
+   * request that is: the connection would be muted before the frame is whole. No reply belongs to a
+   * piece itself, so the core can be told of as many from the front; it must be known that `next`,
+   * what the core waits for, is the front of these.
+   */
+  takeDone(next: number): SettledPieces | null {
+    if (this.#next !== next) return this.takeSettled();
+    const left = this.#pieces.filter((piece) => !isDone(piece));
+    const count = this.#pieces.length - left.length;
+    this.#pieces = left;
+    return this.#settled(count);
+  }
+
+  #settled(count: number): SettledPieces | null {
+    if (count === 0) return null;
+    const sequence = this.#next;
+    this.#next = (sequence + count) >>> 0;
+    return { sequence, count };
   }
 
   /** Requests that are cut anew by another framing count no more. */
@@ -102,4 +124,8 @@ export class CustomInput<State> {
     this.unsettled -= requests.length;
     for (const { piece } of requests) piece.open--;
   }
+}
+
+function isDone(piece: Piece): boolean {
+  return piece.open === 0 && piece.isCut;
 }

@@ -23,10 +23,16 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
   closeDetail: string | undefined = undefined;
   /** The input, where TypeScript cuts it (`custom`). */
   custom: CustomInput<State> | null = null;
-  /** The requests that crossed are all that will until they are settled. */
+  /** The requests that crossed are all that will until they are settled, or until {@link reframed}. */
   isComplete = true;
+  /** Where the next request stands that has not crossed. */
+  #arrived = 0;
+  /** Where the core stopped to cut: none crosses that stands there. */
+  #heldAt: number | null = null;
   /** Set while `setFraming` waits for requests that were cut before it and are still to cross. */
   reframing: Reframing<State> | null = null;
+  /** The sequence of the first request that the core was not told to settle. */
+  nextReply = 0;
   /** Numbers for replies to `custom` requests whose fate is asked for; sequences count pieces. */
   nextCookie = 0;
   /** Replies whose fate somebody asked for, by the number that the core gives back. */
@@ -47,5 +53,23 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
     this.processor = processor;
     this.slot = slot;
     this.generation = generation;
+  }
+
+  /** A request has crossed; `isLast`: the core says that no further one comes. */
+  arrived(sequence: number, isLast: boolean): void {
+    this.#arrived = (sequence + 1) >>> 0;
+    this.isComplete = isLast || this.#arrived === this.#heldAt;
+  }
+
+  /** The core cuts nothing more: the requests before `sequence` are all. */
+  held(sequence: number): void {
+    this.#heldAt = sequence;
+    this.isComplete = this.#arrived === sequence;
+  }
+
+  /** `withdrawn` requests go back to the core, to be cut by another framing. */
+  reframed(withdrawn: number): void {
+    this.#arrived = (this.#arrived - withdrawn) >>> 0;
+    this.#heldAt = null;
   }
 }

@@ -82,7 +82,7 @@ export class NativeTransport<State> implements Transport<State> {
 
   async start(): Promise<void> {
     const { listeners, networkThreads, busyPollUs, onConnect } = this.#settings;
-    const { queuedMaxRequests, maxPendingRequests } = this.#settings;
+    const { queuedMaxRequests, maxPendingRequests, maxInFlightPerConnection } = this.#settings;
     const hosts = await Promise.all(listeners.map(({ host }) => resolveHost(host)));
     if (this.#isDestroyed) {
       throw new OdradekError('ERR_ODRADEK_INVALID_STATE', 'closed while it started');
@@ -98,6 +98,7 @@ export class NativeTransport<State> implements Transport<State> {
       busyPollUs,
       queuedMaxRequests,
       maxPendingRequests,
+      maxInFlightPerConnection,
       waitsForAccept: onConnect !== undefined,
       now: performance.now(),
       tables: this.#tables,
@@ -227,7 +228,7 @@ export class NativeTransport<State> implements Transport<State> {
     }
     const sequence = table[at + field.sequence] as number;
     const receivedAt = this.#tables.times[entry] as number;
-    connection.isComplete = (table[at + field.processor] as number) >= lastFlag;
+    connection.arrived(sequence, (table[at + field.processor] as number) >= lastFlag);
     if (connection.custom !== null) {
       this.#cut(connection, connection.custom, body, sequence, receivedAt);
       return;
@@ -272,7 +273,7 @@ export class NativeTransport<State> implements Transport<State> {
       connection.reframing.rest.push(input.decoder.takeRest());
       if (connection.isComplete) this.#reframe(connection, connection.reframing);
     }
-    this.#settlePieces(connection, input);
+    this.#settlePieces(connection, input, input.takeDone(connection.nextReply));
   }
 
   #find(processor: number, slot: number, generation: number): NativeConnection<State> | undefined {
@@ -297,6 +298,7 @@ export class NativeTransport<State> implements Transport<State> {
       if (connection === undefined) return;
       if (event.kind === eventKinds.closed) this.#closed(connection, event);
       else if (event.kind === eventKinds.reset) this.#events.connectionReset(connection);
+      else if (event.kind === eventKinds.held) this.#held(connection, event.count);
       else this.#sent(connection, event);
     }
   }
@@ -334,6 +336,12 @@ export class NativeTransport<State> implements Transport<State> {
     slots[slot] = connection;
     this.#open++;
     this.#events.connectionOpened(connection);
+  }
+
+  #held(connection: NativeConnection<State>, sequence: number): void {
+    connection.held(sequence);
+    const { reframing } = connection;
+    if (reframing !== null && connection.isComplete) this.#reframe(connection, reframing);
   }
 
   #sent(connection: NativeConnection<State>, event: NativeEvent): void {
@@ -395,6 +403,7 @@ export class NativeTransport<State> implements Transport<State> {
       flags |= commandFlags.notify;
     }
     commands.settle(connection, request.sequence, 1, closeCode, flags);
+    connection.nextReply = (request.sequence + 1) >>> 0;
   }
 
   /** The core counts pieces: the reply and its fate go for themselves. */
@@ -415,10 +424,14 @@ export class NativeTransport<State> implements Transport<State> {
     this.#settlePieces(connection, request.input);
   }
 
-  #settlePieces(connection: NativeConnection<State>, input: CustomInput<State>): void {
-    const settled = input.takeSettled();
+  #settlePieces(
+    connection: NativeConnection<State>,
+    input: CustomInput<State>,
+    settled = input.takeSettled(),
+  ): void {
     if (settled === null || connection.ended) return;
     this.#commands?.settle(connection, settled.sequence, settled.count, null, 0);
+    connection.nextReply = (settled.sequence + settled.count) >>> 0;
   }
 
   discard(request: ServerRequest<State>): void {
@@ -430,6 +443,7 @@ export class NativeTransport<State> implements Transport<State> {
       return;
     }
     this.#commands?.settle(connection, request.sequence, 1, null, commandFlags.discarded);
+    connection.nextReply = (request.sequence + 1) >>> 0;
   }
 
   started(): void {
@@ -470,6 +484,13 @@ export class NativeTransport<State> implements Transport<State> {
       rest: before?.rest ?? [],
     };
     connection.reframing = reframing;
+    if (this.#settings.maxInFlightPerConnection > 1) {
+      // The core may be cutting more at this moment: it has to say where it stops.
+      connection.isComplete = false;
+      if (before === null) this.#commands?.hold(connection);
+      this.#flushSoon();
+      return;
+    }
     // While a piece is being cut, or requests are still to cross, the rest is awaited.
     const isCutting = connection.custom?.isCutting ?? false;
     if (connection.isComplete && !isCutting) this.#reframe(connection, reframing);
@@ -490,6 +511,7 @@ export class NativeTransport<State> implements Transport<State> {
       withdrawn = 0;
     }
     connection.reframing = null;
+    connection.reframed(withdrawn);
     connection.custom =
       framing.kind === 'custom' ? new CustomInput(framing, this.#settings.isolateBodies) : null;
     const bytes = Buffer.concat(parts);
