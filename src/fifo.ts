@@ -15,6 +15,12 @@ export class Fifo<T> {
     return this.#items[this.#head];
   }
 
+  /** How many items stand before this one; -1 if it isn't here. */
+  indexOf(item: T): number {
+    const at = this.#items.indexOf(item, this.#head);
+    return at === -1 ? -1 : at - this.#head;
+  }
+
   push(item: T): void {
     this.#items.push(item);
   }

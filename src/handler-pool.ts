@@ -27,6 +27,8 @@ export class InThreadHandlerPool<State> {
   readonly #most: number;
   readonly #onHandlerError: Settings<State>['onHandlerError'];
   readonly #reportError: (error: unknown, request: ServerRequest<State>) => void;
+  /** Where several requests of a connection may be in flight: another one is the first of them. */
+  readonly #onNextInOrder: () => void;
   #asyncStarted = false;
   #flushScheduled = false;
 
@@ -34,11 +36,13 @@ export class InThreadHandlerPool<State> {
     transport: Transport<State>,
     settings: Pick<Settings<State>, 'maxInFlightPerConnection' | 'onHandlerError'>,
     reportError: (error: unknown, request: ServerRequest<State>) => void,
+    onNextInOrder: () => void,
   ) {
     this.#transport = transport;
     this.#most = settings.maxInFlightPerConnection;
     this.#onHandlerError = settings.onHandlerError;
     this.#reportError = reportError;
+    this.#onNextInOrder = onNextInOrder;
   }
 
   /** Takes a request: starts it, or keeps it until one before it is answered. */
@@ -251,6 +255,7 @@ export class InThreadHandlerPool<State> {
       this.#give(held.request, held.bytes, held.closeCode);
       held = order.next();
     }
+    this.#onNextInOrder();
   }
 
   /** Gives the transport the reply whose turn it is. */

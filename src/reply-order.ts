@@ -26,6 +26,11 @@ export class ReplyOrder<State> {
     return this.#started.first;
   }
 
+  /** Whether requests started before this one are still to be answered. */
+  isBehind(request: ServerRequest<State>): boolean {
+    return this.#started.indexOf(request) > 0;
+  }
+
   start(request: ServerRequest<State>): void {
     this.#started.push(request);
   }

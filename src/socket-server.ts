@@ -55,8 +55,11 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   readonly #transport: Transport<State>;
   readonly #pool: InThreadHandlerPool<State>;
   readonly #connections = new Set<ServerConnection<State>>();
-  /** Connections whose handler awaits `close()` itself: the drain doesn't wait for them. */
-  readonly #exempt = new Set<ServerConnection<State>>();
+  /**
+   * Requests whose handler may await `close()` itself, by connection. The drain waits for those
+   * before them, and neither for them nor for those behind, whose replies can't leave earlier.
+   */
+  readonly #exempt = new Map<ServerConnection<State>, ServerRequest<State>>();
   #state: 'new' | 'starting' | 'running' | 'closing' | 'closed' = 'new';
   #closing: Promise<CloseSummary> | null = null;
   #cut = 0;
@@ -71,6 +74,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       this.#transport,
       this.#settings,
       (error, request) => this.#handlerFailed(error, request),
+      () => this.#checkDrained(),
     );
   }
 
@@ -125,7 +129,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
    * and at the deadline closes what is left. Idempotent; supersedes a `start()` under way.
    *
    * Called in the synchronous part of a handler it doesn't wait for that handler's request beyond
-   * the turn of the event loop, so a handler may await it; after an `await` of its own a handler that awaits `close()` is waited
+   * the turn of the event loop, nor for those of its connection behind it, so a handler may await
+   * it; after an `await` of its own a handler that awaits `close()` is waited
    * for until the deadline.
    *
    * @throws OdradekError `ERR_ODRADEK_INVALID_OPTION` for a wrong option
@@ -135,7 +140,9 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     const { timeoutMs = defaultCloseTimeoutMs } = options;
     checkInteger('timeoutMs', timeoutMs, 0, 2_147_483_647);
     const current = this.#pool.current;
-    if (current !== null) this.#exempt.add(current.connection);
+    if (current !== null && !this.#exempt.has(current.connection)) {
+      this.#exempt.set(current.connection, current);
+    }
     this.#closing ??= this.#close(timeoutMs);
     this.#checkDrained();
     return this.#closing;
@@ -174,7 +181,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   #checkDrained(): void {
     if (this.#drained === null) return;
     for (const connection of this.#connections) {
-      if (!this.#exempt.has(connection)) return;
+      const exempt = this.#exempt.get(connection);
+      if (exempt === undefined || connection.order?.isBehind(exempt)) return;
     }
     this.#drained();
   }

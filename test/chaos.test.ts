@@ -18,6 +18,8 @@ describe.each(placements)('chaos (%s)', (transport) => {
     [2, { queuedMaxRequests: 3, maxPendingRequests: 5 }],
     [3, { queuedMaxRequests: 1, maxPendingRequests: 1 }],
     [4, { networkThreads: 4, isolateBodies: true }],
+    [5, { maxInFlightPerConnection: 7 }],
+    [6, { maxInFlightPerConnection: 3, queuedMaxRequests: 2, maxPendingRequests: 4 }],
   ])('run %i', async (seed, options) => {
     const testServer = await startServer(transport, { ...options, handler });
     const clients = Array.from({ length: 30 }, (_, i) =>

@@ -80,6 +80,9 @@ describe('options', () => {
     ['no queue', { ...good, queuedMaxRequests: 0 }, /queuedMaxRequests.*1 to 1000000, got 0/],
     ['an endless queue', { ...good, queuedMaxRequests: Infinity }, /queuedMaxRequests.*Infinity/],
     ['no pending request', { ...good, maxPendingRequests: 0 }, /maxPendingRequests.*got 0/],
+    ['nothing in flight', { ...good, maxInFlightPerConnection: 0 }, /InFlight.*1 to 1024, got 0/],
+    ['too many in flight', { ...good, maxInFlightPerConnection: 1025 }, /InFlight.*got 1025/],
+    ['half a request in flight', { ...good, maxInFlightPerConnection: 1.5 }, /InFlight.*got 1.5/],
     ['isolateBodies of another type', { ...good, isolateBodies: 'no' }, /isolateBodies.*"no"/],
     ['an unknown transport', { ...good, transport: 'tcp' }, /transport.*'js', got "tcp"/],
     [

@@ -68,6 +68,26 @@ describe.each(placements)('setFraming (%s)', (transport) => {
     expect(testServer.closed.all).toHaveLength(0);
   });
 
+  it.each(moments)('%s: bytes that would break a custom framing do no harm', async (_n, turns) => {
+    const strict = custom((all) => {
+      if (all.length < 4) return null;
+      const end = 4 + all.readUInt32BE();
+      if (end > 100) throw new Error('too long');
+      return all.length < end ? null : { length: end, bodyStart: 4, bodyEnd: end };
+    });
+    const { testServer, client } = await negotiating(raw(), turns, strict);
+    const behind = bytes('ffffffff 80000000 7fffffff');
+    client.send(frame('upgrade'), behind);
+    expect((await client.read(8)).toString()).toBe('upgraded');
+    expectBytes(await client.read(behind.length), behind);
+    expect(testServer.closed.all).toHaveLength(0);
+    // Where the framing stays, the same bytes end the connection behind the reply.
+    const other = await negotiating(raw(), turns, strict);
+    other.client.send(frame('stay'), behind);
+    expect((await other.client.readToEnd()).toString()).toBe('stay');
+    expect(await other.testServer.closed.next()).toMatchObject({ code: 'FRAME_INVALID' });
+  });
+
   it.each(moments)('%s: from any framing to any other', async (_name, turns) => {
     const netstrings = custom((all) => {
       const colon = all.indexOf(':');

@@ -1,9 +1,9 @@
-import type { Framing, Request } from 'odradek';
+import type { Framing, Reply, Request } from 'odradek';
 import { expect } from 'vitest';
 import type { Client } from './client.js';
-import { startServer, type TestServer } from './server.js';
+import { startServer, type TestServer, type TestServerOptions } from './server.js';
 import type { Placement } from './transports.js';
-import { type Deferred, defer, Inbox } from './wait.js';
+import { type Deferred, defer, Inbox, nextTurn, until } from './wait.js';
 
 /** An echo server of one framing, a client, and the bodies that the handler saw. */
 export async function startEcho(
@@ -68,6 +68,54 @@ export async function startWithheld(transport: Placement) {
     },
   });
   return { testServer, server: testServer.server, requests, answer };
+}
+
+/** A call of a handler, which the test answers when it likes. */
+export interface Call {
+  readonly request: Request;
+  readonly text: string;
+  /** Answers by these, or by the request's own text. */
+  answer(reply?: Reply): void;
+  fail(error: unknown): void;
+}
+
+/**
+ * A server with several requests of a connection in flight, and a client. The test answers each
+ * call that `answerAtOnce` has no reply for.
+ */
+export async function startPipelined(
+  transport: Placement,
+  maxInFlightPerConnection: number,
+  options: TestServerOptions<unknown> = {},
+  answerAtOnce: (request: Request) => Reply | undefined = () => undefined,
+) {
+  const calls = new Inbox<Call>('a call of the handler');
+  const testServer = await startServer(transport, {
+    maxInFlightPerConnection,
+    handler: (request) => {
+      const atOnce = answerAtOnce(request);
+      if (atOnce !== undefined) return atOnce;
+      const reply = defer<Reply>();
+      const text = request.body.toString();
+      const answer = (bytes: Reply = Buffer.from(text)) => reply.resolve(bytes);
+      calls.push({ request, text, answer, fail: reply.reject });
+      return reply.promise;
+    },
+    ...options,
+  });
+  const call = (text: string): Call => {
+    const found = calls.all.find((each) => each.text === text);
+    if (found === undefined) throw new Error(`${text} was not started`);
+    return found;
+  };
+  /** Waits until these were started, in this order, and no others. */
+  const expectStarted = async (...texts: string[]): Promise<void> => {
+    await until(() => calls.all.length >= texts.length, `the start of ${texts.at(-1)}`);
+    // Whatever else was to start in these turns would have.
+    for (let i = 0; i < 5; i++) await nextTurn();
+    expect(calls.all.map(({ text }) => text)).toEqual(texts);
+  };
+  return { testServer, client: await testServer.connect(), calls, call, expectStarted };
 }
 
 /** A server whose requests wait until the test lets them go one by one, by their text. */

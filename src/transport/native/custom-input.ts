@@ -102,10 +102,11 @@ export class CustomInput<State> {
    * Takes every piece that is done. The middle of a frame must not count as in flight behind a
    * request that is: the connection would be muted before the frame is whole. No reply belongs to a
    * piece itself, so the core can be told of as many from the front; it must be known that `next`,
-   * what the core waits for, is the front of these.
+   * what the core waits for, is the front of these. Behind what broke the framing nothing is taken, so
+   * that the connection is muted soon.
    */
   takeDone(next: number): SettledPieces | null {
-    if (this.#next !== next) return this.takeSettled();
+    if (this.#next !== next || this.decoder.failure !== null) return this.takeSettled();
     const left = this.#pieces.filter((piece) => !isDone(piece));
     const count = this.#pieces.length - left.length;
     this.#pieces = left;

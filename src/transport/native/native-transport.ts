@@ -267,13 +267,20 @@ export class NativeTransport<State> implements Transport<State> {
       this.#events.requestReceived(request);
     }
     piece.isCut = true;
-    const { failure } = input.decoder;
-    if (failure !== null) connection.closeWith(failure.code, failure.message);
     if (connection.reframing !== null) {
       connection.reframing.rest.push(input.decoder.takeRest());
       if (connection.isComplete) this.#reframe(connection, connection.reframing);
     }
     this.#settlePieces(connection, input, input.takeDone(connection.nextReply));
+    this.#judge(connection);
+  }
+
+  /** What broke a `custom` framing counts when nothing before it can change the framing any more. */
+  #judge(connection: NativeConnection<State>): void {
+    const failure = connection.custom?.decoder.failure ?? null;
+    if (failure === null || connection.reframing !== null) return;
+    if (connection.inFlight > 0 || connection.backlog.length > 0) return;
+    connection.closeWith(failure.code, failure.message);
   }
 
   #find(processor: number, slot: number, generation: number): NativeConnection<State> | undefined {
@@ -404,6 +411,7 @@ export class NativeTransport<State> implements Transport<State> {
     }
     commands.settle(connection, request.sequence, 1, closeCode, flags);
     connection.nextReply = (request.sequence + 1) >>> 0;
+    if (connection.custom !== null) this.#judge(connection);
   }
 
   /** The core counts pieces: the reply and its fate go for themselves. */
@@ -422,6 +430,7 @@ export class NativeTransport<State> implements Transport<State> {
     }
     request.input.settle(request, isAnswered);
     this.#settlePieces(connection, request.input);
+    this.#judge(connection);
   }
 
   #settlePieces(
