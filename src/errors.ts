@@ -23,7 +23,11 @@ export const errorCodes = {
   ERR_ODRADEK_REPLY_TOO_LARGE: 'A reply is larger than its framing can say',
   /** A request already has its answer. */
   ERR_ODRADEK_ALREADY_ANSWERED: 'The request has already been answered',
-  /** `setFraming()` at a moment at which the connection's next bytes may already be framed. */
+  /**
+   * `setFraming()` at a moment at which the connection's next bytes may already be framed. With
+   * `maxInFlightPerConnection` above 1 also: after a handler's first `await`, while another request
+   * of the connection is in flight.
+   */
   ERR_ODRADEK_SET_FRAMING: 'The framing cannot be changed at this moment',
   /** The reactor lost a thread or its poller. Emitted as `fatal`. */
   ERR_ODRADEK_REACTOR_LOST: 'The reactor lost one of its loops',

@@ -20,7 +20,10 @@ export interface TransportMetrics {
   readonly bytesWrittenTotal: number;
   /** Kafka's RequestQueueSize: received and not yet taken by the handler pool. */
   readonly requestQueueSize: number;
-  /** In handlers' hands; bounded by `maxPendingRequests`. */
+  /**
+   * In handlers' hands, or with a reply that waits for an earlier one's; bounded by
+   * `maxPendingRequests`.
+   */
   readonly pendingRequests: number;
   /** Connections that wait for room in the request queue. */
   readonly connectionsWaitingForRoom: number;

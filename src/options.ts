@@ -82,8 +82,8 @@ export interface SocketServerOptions<State = unknown> {
    */
   queuedMaxRequests?: number;
   /**
-   * Requests in handlers' hands, 1 to 10000000, default 65536. At the limit nothing more is taken
-   * from the queue.
+   * Requests in handlers' hands, 1 to 10000000, default 65536; those whose reply waits for an
+   * earlier one's count, too. At the limit nothing more is taken from the queue.
    */
   maxPendingRequests?: number;
   /**

@@ -34,10 +34,10 @@ export interface Transport<State = unknown> {
     closeCode: CloseCode | null,
   ): void;
 
-  /** A handler has a request: it counts against `maxPendingRequests` until {@link settled}. */
+  /** A handler gets a request: it counts against `maxPendingRequests` until {@link settled}. */
   started(): void;
 
-  /** A request that a handler had is answered, or its connection has ended. */
+  /** A request's reply is given to {@link reply}, or its connection has ended. */
   settled(): void;
 
   /** Settles a request that no handler will see, since its connection is closing or gone. */

@@ -3,10 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, frames } from './support/bytes.js';
 import { type Call, expectSeesAnotherEnd, startPipelined } from './support/handlers.js';
 import { expectMetrics } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { nextTurn, until, within } from './support/wait.js';
 
-describe.each(transports)('an end with several requests in flight (%s)', (transport) => {
+describe.each(placements)('an end with several requests in flight (%s)', (transport) => {
   /** Five requests, three of them in flight. */
   async function start(options: Parameters<typeof startPipelined>[2] = {}) {
     const pipelined = await startPipelined(transport, 3, options);
@@ -59,6 +59,23 @@ describe.each(transports)('an end with several requests in flight (%s)', (transp
     const unanswered = text === '' ? 4 : 3;
     expect(await testServer.closed.next()).toMatchObject({ code, unanswered });
     expect(await sent).toEqual({ ok: false, reason: code });
+  });
+
+  it.each(closes)('by %s starts nothing more while it waits', async (_name, close, text, code) => {
+    const pipelined = await startPipelined(transport, 4, { onHandlerError: () => {} });
+    const { testServer, client, call, expectStarted } = pipelined;
+    client.send(frames(['a', 'b']));
+    await expectStarted('a', 'b');
+    close(call('b'));
+    await nextTurn();
+    client.send(frames(['c', 'd']));
+    await expectMetrics(testServer.server, { requestsTotal: 4, requestQueueSize: 0 });
+    await expectStarted('a', 'b');
+    call('a').answer();
+    expectBytes(await client.readToEnd(), text === '' ? frame('a') : frames(['a', text]));
+    const unanswered = text === '' ? 3 : 2;
+    expect(await testServer.closed.next()).toMatchObject({ code, unanswered });
+    await expectStarted('a', 'b');
   });
 
   it('by the first of several that close', async () => {

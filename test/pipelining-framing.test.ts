@@ -12,7 +12,7 @@ import { expectBytes, frame, frames, pattern } from './support/bytes.js';
 import { Dice } from './support/dice.js';
 import { startPipelined } from './support/handlers.js';
 import { startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { defer, Inbox, nextTurn, until } from './support/wait.js';
 
 const netstrings = custom((all) => {
@@ -38,7 +38,7 @@ const kinds: Kind[] = [
   ['custom', netstrings, netstring, plain],
 ];
 
-describe.each(transports)('setFraming with several in flight (%s)', (transport) => {
+describe.each(placements)('setFraming with several in flight (%s)', (transport) => {
   it('applies to what was not started: all that is behind, in the synchronous part', async () => {
     const { testServer, client, calls, call } = await startUpgrading(delimited('\n'));
     client.send(frame('a'));
@@ -215,6 +215,37 @@ describe.each(transports)('setFraming with several in flight (%s)', (transport) 
     call('a').answer();
     const replies = Buffer.concat([frames(['a', 'upgraded']), short('got it'), short('z')]);
     expectBytes(await client.read(replies.length), replies);
+  });
+
+  it('to custom: a frame of many reads comes whole, however many requests are before it', async () => {
+    const { testServer, client, calls } = await startUpgrading(netstrings);
+    client.send(frame('a'));
+    await until(() => calls.all.length === 1, 'a');
+    const large = pattern(3_000_000);
+    client.send(frame('upgrade'), Buffer.from(`${large.length}:`), large, plain(','));
+    for (let i = 0; i < 20; i++) await nextTurn();
+    calls.all[0]?.answer(Buffer.from('a'));
+    await until(() => calls.all.length === 2, 'the large one');
+    expectBytes(calls.all[1]?.request.body as Buffer, large);
+    calls.all[1]?.answer(Buffer.from('got it'));
+    client.end();
+    expectBytes(
+      await client.readToEnd(),
+      Buffer.concat([frames(['a', 'upgraded']), plain('got it')]),
+    );
+    expect(await testServer.closed.next()).toMatchObject({ code: 'PEER_CLOSED', unanswered: 0 });
+  });
+
+  it('to custom: what breaks it is judged behind the replies of all requests before', async () => {
+    const { testServer, client, calls } = await startUpgrading(netstrings);
+    client.send(frame('a'));
+    await until(() => calls.all.length === 1, 'a');
+    client.send(frame('upgrade'), plain('no number: at all'));
+    for (let i = 0; i < 20; i++) await nextTurn();
+    expect(testServer.closed.all).toHaveLength(0);
+    calls.all[0]?.answer(Buffer.from('a'));
+    expectBytes(await client.readToEnd(), frames(['a', 'upgraded']));
+    expect(await testServer.closed.next()).toMatchObject({ code: 'FRAME_INVALID' });
   });
 
   it.each(['close', 'reset'])('before a %s: what was to be cut anew is let go of', async (how) => {

@@ -4,7 +4,7 @@ import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.j
 import { Dice } from './support/dice.js';
 import { connectMany, startPipelined } from './support/handlers.js';
 import { expectMetrics, startServer } from './support/server.js';
-import { transports } from './support/transports.js';
+import { placements } from './support/transports.js';
 import { defer, Inbox, nextTurn, settles, until } from './support/wait.js';
 
 /** Frames of a 4-byte size, cut by TypeScript. */
@@ -20,7 +20,7 @@ const framings: [string, Framing, (reply: Buffer) => Buffer][] = [
   ['custom', customFrames, frame],
 ];
 
-describe.each(transports)('several requests of a connection in flight (%s)', (transport) => {
+describe.each(placements)('several requests of a connection in flight (%s)', (transport) => {
   it('starts as many as allowed, and the next one when the oldest has its reply', async () => {
     const { testServer, client, call, expectStarted } = await startPipelined(transport, 3);
     client.send(frames(['a', 'b', 'c', 'd', 'e', 'f']));

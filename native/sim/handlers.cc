@@ -63,7 +63,8 @@ void Handlers::deliver(const Request& request) {
   Session& session = *found->second;
   session.queue.push_back({request, session.client->deliveredBytes()});
   session.client->delivered(request);
-  session.is_last_here = request.is_last;
+  session.next_sequence = request.sequence + 1;
+  session.is_last_here = request.is_last || session.held_at == session.next_sequence;
   touched_.push_back(&session);
 }
 
@@ -82,6 +83,14 @@ void Handlers::start(Session& session) {
   session.is_in_work = true;
   if (session.client->isSwitch(front.at + front.request.frame_bytes)) {
     session.is_switching = true;
+    if (stage_.plan.max_in_flight > 1) {
+      // More may be crossing at this moment.
+      session.is_last_here = false;
+      Command hold;
+      hold.kind = Command::Kind::kHold;
+      hold.channel = session.id;
+      give(std::move(hold), "");
+    }
     if (session.is_last_here) switchFraming(session);
   }
   session.is_never = stage_.strikes(Fault::kNeverAnswers);
@@ -107,6 +116,8 @@ void Handlers::switchFraming(Session& session) {
     command.settles++;
   }
   session.queue.resize(kept);
+  session.next_sequence -= command.settles;
+  session.held_at.reset();
   session.client->reframed(bytes.size(), command.settles);
   stage_.trace.note("client %u: another framing, %u requests withdrawn", session.client->number(),
                     command.settles);
@@ -351,6 +362,9 @@ void Handlers::takeEvents() {
       case Event::Kind::kSent:
         sent(*event);
         break;
+      case Event::Kind::kHeld:
+        held(*event);
+        break;
       case Event::Kind::kFatal:
         fatals_++;
         break;
@@ -360,6 +374,15 @@ void Handlers::takeEvents() {
     }
     delete std::exchange(event, event->next);
   }
+}
+
+void Handlers::held(const Event& event) {
+  const auto found = sessions_.find(keyOf(event.channel));
+  if (found == sessions_.end()) return;
+  Session& session = *found->second;
+  session.held_at = event.count;
+  session.is_last_here = session.next_sequence == event.count;
+  touched_.push_back(&session);
 }
 
 void Handlers::opened(const Event& event) {

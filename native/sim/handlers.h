@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,9 @@ class Handlers final : public Consumer {
     bool is_in_work = false;
     bool is_never = false;
     bool is_last_here = true;  // no more of the batch is on its way
+    uint32_t next_sequence = 0;
+    // Where the core stopped to cut, once it has said so.
+    std::optional<uint32_t> held_at;
     bool is_switching = false;
     bool is_closing = false;
     bool is_accepted = true;
@@ -91,6 +95,7 @@ class Handlers final : public Consumer {
   void opened(const Event& event);
   void closed(const Event& event);
   void sent(const Event& event);
+  void held(const Event& event);
   void deliver(const Request& request);
   void accept(Session& session);
   void startAll(Session& session);

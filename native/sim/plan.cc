@@ -87,6 +87,7 @@ Plan makePlan(Random& random) {
   plan.queued_max_requests = random.pick<uint32_t>({1, 2, 5, 64, 65, 500, 500});
   plan.max_pending_requests = random.pick<uint32_t>({1, 3, 20, 65536, 65536});
   plan.waits_for_accept = random.chance(250);
+  plan.max_in_flight = random.pick<uint32_t>({1, 1, 1, 2, 5, 64, 100});
   // Now and then a storm, beyond what a processor's queue of new connections holds.
   plan.clients = random.chance(100) ? random.between(30, 60) : random.between(8, 24);
   plan.steps = random.between(250, 900);

@@ -22,6 +22,7 @@ struct Plan {
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
   bool waits_for_accept = false;
+  uint32_t max_in_flight = 1;
 
   uint32_t clients = 8;
   uint32_t steps = 300;

@@ -61,7 +61,7 @@ void World::open() {
   kernel_.clock.creep(100);
   std::vector<ChannelConfig> configs;
   for (const Framing& framing : plan_.framings)
-    configs.push_back({&framing, plan_.waits_for_accept, 1});
+    configs.push_back({&framing, plan_.waits_for_accept, plan_.max_in_flight});
   std::vector<Processor*> processors;
   for (uint32_t id = 0; id < plan_.processors; id++) {
     processors_.push_back(std::make_unique<ProcessorThread>(id, *this, configs));

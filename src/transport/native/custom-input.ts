@@ -87,33 +87,31 @@ export class CustomInput<State> {
     request.piece.open--;
   }
 
-  /** Takes the pieces that are done off the front. */
-  takeSettled(): SettledPieces | null {
-    let count = 0;
-    for (const piece of this.#pieces) {
-      if (!isDone(piece)) break;
-      count++;
-    }
-    if (count > 0) this.#pieces.splice(0, count);
-    return this.#settled(count);
+  /** Whether the core still counts some of its pieces. */
+  get hasPieces(): boolean {
+    return this.#pieces.length > 0;
   }
 
   /**
-   * Takes every piece that is done. The middle of a frame must not count as in flight behind a
-   * request that is: the connection would be muted before the frame is whole. No reply belongs to a
-   * piece itself, so the core can be told of as many from the front; it must be known that `next`,
-   * what the core waits for, is the front of these. Behind what broke the framing nothing is taken, so
-   * that the connection is muted soon.
+   * Takes the pieces that are done off the front, if the core waits for these: `next` is what it
+   * waits for, and may be a request of an earlier framing.
+   *
+   * With `all` those that are done behind others are taken as well. The middle of a frame must not
+   * count as in flight behind a request that is: the connection would be muted before the frame is
+   * whole. No reply belongs to a piece itself, so the core can be told of as many from the front.
+   * Behind what broke the framing that is not done, so that the connection is muted soon.
    */
-  takeDone(next: number): SettledPieces | null {
-    if (this.#next !== next || this.decoder.failure !== null) return this.takeSettled();
-    const left = this.#pieces.filter((piece) => !isDone(piece));
-    const count = this.#pieces.length - left.length;
-    this.#pieces = left;
-    return this.#settled(count);
-  }
-
-  #settled(count: number): SettledPieces | null {
+  takeSettled(next: number, all: boolean): SettledPieces | null {
+    const pieces = this.#pieces;
+    if (this.#next !== next || pieces.length === 0) return null;
+    let count = 0;
+    if (all && this.decoder.failure === null) {
+      this.#pieces = pieces.filter((piece) => !isDone(piece));
+      count = pieces.length - this.#pieces.length;
+    } else {
+      while (count < pieces.length && isDone(pieces[count] as Piece)) count++;
+      if (count > 0) pieces.splice(0, count);
+    }
     if (count === 0) return null;
     const sequence = this.#next;
     this.#next = (sequence + count) >>> 0;

@@ -23,6 +23,8 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
   closeDetail: string | undefined = undefined;
   /** The input, where TypeScript cuts it (`custom`). */
   custom: CustomInput<State> | null = null;
+  /** That one, and those before it whose pieces the core still counts; oldest first. */
+  inputs: CustomInput<State>[] = [];
   /** The requests that crossed are all that will until they are settled, or until {@link reframed}. */
   isComplete = true;
   /** Where the next request stands that has not crossed. */

@@ -271,8 +271,7 @@ export class NativeTransport<State> implements Transport<State> {
       connection.reframing.rest.push(input.decoder.takeRest());
       if (connection.isComplete) this.#reframe(connection, connection.reframing);
     }
-    this.#settlePieces(connection, input, input.takeDone(connection.nextReply));
-    this.#judge(connection);
+    this.#settlePieces(connection, true);
   }
 
   /** What broke a `custom` framing counts when nothing before it can change the framing any more. */
@@ -334,6 +333,7 @@ export class NativeTransport<State> implements Transport<State> {
     );
     if (listener.framing.kind === 'custom') {
       connection.custom = new CustomInput(listener.framing, this.#settings.isolateBodies);
+      connection.inputs.push(connection.custom);
     }
     let slots = this.#connections[processor];
     if (slots === undefined) {
@@ -411,7 +411,7 @@ export class NativeTransport<State> implements Transport<State> {
     }
     commands.settle(connection, request.sequence, 1, closeCode, flags);
     connection.nextReply = (request.sequence + 1) >>> 0;
-    if (connection.custom !== null) this.#judge(connection);
+    if (connection.inputs.length > 0) this.#settlePieces(connection, true);
   }
 
   /** The core counts pieces: the reply and its fate go for themselves. */
@@ -429,18 +429,22 @@ export class NativeTransport<State> implements Transport<State> {
       this.#commands?.settle(connection, cookie, 0, closeCode, flags);
     }
     request.input.settle(request, isAnswered);
-    this.#settlePieces(connection, request.input);
-    this.#judge(connection);
+    this.#settlePieces(connection, connection.custom !== request.input);
   }
 
-  #settlePieces(
-    connection: NativeConnection<State>,
-    input: CustomInput<State>,
-    settled = input.takeSettled(),
-  ): void {
-    if (settled === null || connection.ended) return;
-    this.#commands?.settle(connection, settled.sequence, settled.count, null, 0);
-    connection.nextReply = (settled.sequence + settled.count) >>> 0;
+  /** Tells the core of the pieces of `custom` input that are done; see {@link CustomInput}. */
+  #settlePieces(connection: NativeConnection<State>, all: boolean): void {
+    const { inputs } = connection;
+    if (inputs.length === 0 || connection.ended) return;
+    for (const input of inputs) {
+      const settled = input.takeSettled(connection.nextReply, all);
+      if (settled === null) continue;
+      this.#commands?.settle(connection, settled.sequence, settled.count, null, 0);
+      connection.nextReply = (settled.sequence + settled.count) >>> 0;
+    }
+    const first = inputs[0];
+    if (first !== connection.custom && first?.hasPieces === false) inputs.shift();
+    this.#judge(connection);
   }
 
   discard(request: ServerRequest<State>): void {
@@ -448,11 +452,12 @@ export class NativeTransport<State> implements Transport<State> {
     if (connection.ended) return;
     if (request instanceof CustomRequest) {
       request.input.settle(request, false);
-      this.#settlePieces(connection, request.input);
+      this.#settlePieces(connection, connection.custom !== request.input);
       return;
     }
     this.#commands?.settle(connection, request.sequence, 1, null, commandFlags.discarded);
     connection.nextReply = (request.sequence + 1) >>> 0;
+    if (connection.inputs.length > 0) this.#settlePieces(connection, true);
   }
 
   started(): void {
@@ -531,7 +536,8 @@ export class NativeTransport<State> implements Transport<State> {
       sequence,
       withdrawn,
     );
-    if (input !== null) this.#settlePieces(connection, input);
+    if (connection.custom !== null) connection.inputs.push(connection.custom);
+    this.#settlePieces(connection, true);
   }
 
   /** For what happens outside of the turns that the handler pool ends. */
