@@ -52,8 +52,8 @@ StartError SocketServer::open() {
 StartError SocketServer::openProcessors() {
   std::vector<ChannelConfig> channels;
   for (const ListenerConfig& listener : config_.listeners) {
-    channels.push_back({&listener.framing, config_.waits_for_accept,
-                        config_.max_in_flight_per_connection});
+    channels.push_back(
+        {&listener.framing, config_.waits_for_accept, config_.max_in_flight_per_connection});
   }
   const bool has_threads = config_.network_threads > 0;
   const uint32_t count = has_threads ? config_.network_threads : 1;
