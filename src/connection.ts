@@ -135,7 +135,6 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   /** The transport has got a reply that closes. Requests started behind it are not waited for. */
   closedBy(code: CloseCode): void {
     const wasCut = this.isCut;
-    this.closing = true;
     this.isCut = true;
     if (wasCut || this.inFlight === 0) return;
     this.#transport.close(this, code);

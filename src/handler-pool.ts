@@ -268,6 +268,7 @@ export class InThreadHandlerPool<State> {
     connection.inFlight--;
     this.#transport.settled();
     if (connection.watched.size > 0) connection.watched.delete(request);
+    if (closeCode !== null) connection.closing = true;
     this.#transport.reply(request, bytes, closeCode);
     if (closeCode !== null) connection.closedBy(closeCode);
     if (connection.closing && connection.inFlight === 0) connection.dropBacklog();

@@ -277,7 +277,7 @@ export class NativeTransport<State> implements Transport<State> {
   /** What broke a `custom` framing counts when nothing before it can change the framing any more. */
   #judge(connection: NativeConnection<State>): void {
     const failure = connection.custom?.decoder.failure ?? null;
-    if (failure === null || connection.reframing !== null) return;
+    if (failure === null || connection.closing || connection.reframing !== null) return;
     if (connection.inFlight > 0 || connection.backlog.length > 0) return;
     connection.closeWith(failure.code, failure.message);
   }
