@@ -1,0 +1,79 @@
+// One measurement: one server, started anew, under one shape.
+import { setTimeout as delay } from 'node:timers/promises';
+import { holdIdle, runLoad } from './load.mjs';
+import { processStats, rssBytes, usePerRequest } from './process-stats.mjs';
+import { serverCore } from './server-process.mjs';
+
+/** Garbage of the moment is gone and threads sleep again. */
+const settleMs = 200;
+
+/**
+ * @param {import('./shapes.mjs').Shape} shape
+ * @param {import('./server-process.mjs').Server} server
+ * @param {import('./shapes.mjs').Times} times
+ * @returns {Promise<object>} what a shape's own `run` gives, or what {@link underLoad} gives
+ */
+export async function measure(shape, server, times) {
+  const core = shape.cores === 1 ? serverCore : undefined;
+  const running = await server.start({ shape, core });
+  let result;
+  try {
+    result = await (shape.run === undefined
+      ? underLoad(shape, running, times)
+      : shape.run(running, times));
+  } catch (error) {
+    // How the server ended is the better half of the story.
+    const end = await running.stop().catch((endError) => endError);
+    if (end instanceof Error) error.message += `\n${end.message}`;
+    throw error;
+  }
+  await running.stop();
+  return result;
+}
+
+/** The generator's result with what the server used meanwhile, counted from outside. */
+export async function underLoad(shape, { port, pid }, { seconds, warmupSeconds }) {
+  const isPinned = shape.cores === 1;
+  const flags = { ...shape.load, port };
+  await runLoad({ ...warmUp(flags), warmupSeconds: 0, seconds: warmupSeconds }, { isPinned });
+  await delay(settleMs);
+  const emptyRssBytes = rssBytes(pid);
+  const idle = shape.idle && (await holdIdle({ ...shape.idle, port }));
+  let before;
+  let after;
+  const result = await runLoad(
+    { ...flags, warmupSeconds: warmupSeconds / 3, seconds },
+    {
+      isPinned,
+      onMeasuring: () => {
+        before = processStats(pid);
+      },
+      onMeasured: () => {
+        after = processStats(pid);
+      },
+    },
+  );
+  const idleRssBytes = shape.idle && (await restingRss(pid));
+  await idle?.end();
+  return {
+    ...result,
+    ...usePerRequest(before, after, result.requests),
+    rssMb: after.rssBytes / 2 ** 20,
+    ...(shape.idle && {
+      rssKbPerIdle: (idleRssBytes - emptyRssBytes) / 1024 / shape.idle.connections,
+    }),
+  };
+}
+
+/**
+ * Servers written in JavaScript are compiled as they run. A closed loop over as many connections
+ * as will be used, and 64 at least, has them compiled at any rate of the measurement itself.
+ */
+function warmUp({ rate, markEvery, spin, ...flags }) {
+  return { ...flags, connections: Math.max(flags.connections, 64) };
+}
+
+async function restingRss(pid) {
+  await delay(settleMs);
+  return rssBytes(pid);
+}
