@@ -53,7 +53,6 @@ export async function runLoad(flags, { isPinned = true, onMeasuring, onMeasured 
     const result = await child.read((flags.seconds ?? 2) * 1000 + patienceMs);
     onMeasured?.();
     await child.end();
-    if (result.requests === 0) throw new Error('load: not one request was answered');
     return result;
   } finally {
     await child.kill();

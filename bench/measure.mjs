@@ -53,6 +53,7 @@ export async function underLoad(shape, { port, pid }, { seconds, warmupSeconds }
       },
     },
   );
+  if (result.requests === 0) throw new Error('not one request was answered');
   const idleRssBytes = shape.idle && (await restingRss(pid));
   await idle?.end();
   return {

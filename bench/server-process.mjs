@@ -7,6 +7,7 @@ import { Child } from './children.mjs';
  *
  * @typedef {object} Server
  * @property {string} name as the table of shapes and the results have it
+ * @property {boolean} [isOurs] for the list of rows in which we are behind
  * @property {string} [absent] why it can't be measured here
  * @property {(context: Context) => Promise<Running>} start starts it for one measurement; throws
  *   {@link Absent} if only that can show that it isn't there

@@ -1,6 +1,5 @@
 // The servers under test.
-import { existsSync } from 'node:fs';
-import { root } from './commands.mjs';
+import { output, root } from './commands.mjs';
 import { buildFolder, compile } from './load.mjs';
 import { startServerProcess } from './server-process.mjs';
 import { roundsPerMs } from './work.mjs';
@@ -10,6 +9,11 @@ export const peersFolder = `${root}bench/peers`;
 const bunBinary = `${peersFolder}/node_modules/.bin/bun`;
 /** Longer than a turn of the client at 1x1, so that nobody goes to sleep in between. */
 const busyPollUs = 1000;
+
+/** Bun's version, if `npm run bench:peers` has fetched it. */
+export function bunVersion() {
+  return output(bunBinary, ['--version']);
+}
 
 /** Compiles the floor. */
 export function buildServers() {
@@ -30,7 +34,7 @@ export const echoServers = [
   script('node:net', process.execPath, 'node-net.mjs'),
   {
     ...script('Bun', bunBinary, 'bun.mjs'),
-    absent: existsSync(bunBinary) ? undefined : 'not fetched: npm run bench:peers',
+    absent: bunVersion() === undefined ? 'not fetched: npm run bench:peers' : undefined,
   },
 ];
 
@@ -43,7 +47,10 @@ function floor(name, ...args) {
 
 /** Ours, with options of SocketServer, and with `poolThreads` for a handler pool. */
 function odradek(name, options) {
-  return script(name, process.execPath, 'odradek.mjs', JSON.stringify(options));
+  return {
+    ...script(name, process.execPath, 'odradek.mjs', JSON.stringify(options)),
+    isOurs: true,
+  };
 }
 
 /** A server in JavaScript; what the shape asks of the handler goes in the environment. */

@@ -14,6 +14,8 @@
  *   with 2 both may use both
  * @property {'throughput' | 'cpu'} measure what is compared: requests per second, or, where the rate
  *   is given, CPU time per request
+ * @property {string[]} [baselines] whose multiples the table shows; default the floor and node:net
+ * @property {string[]} [rivals] whom to be ahead of; default node:net and Bun
  * @property {import('./load.mjs').LoadFlags} [idle] connections that are held open meanwhile
  * @property {boolean} [isAsync] the handler is an async function
  * @property {number} [workMs] CPU time that the handler takes
