@@ -22,11 +22,12 @@ export function judge(goals, summary) {
   });
 }
 
-const names = {
+export const metricNames = {
   perSecond: 'requests a second',
   cpuUs: 'CPU per request',
   p50Us: 'p50',
   p99Us: 'p99',
+  rssKbPerIdle: 'memory of an idle connection',
 };
 
 /** The ratio of one server's metric to another's, in one shape, is at least, or at most, a number. */
@@ -35,7 +36,7 @@ export function ratioGoal(shape, server, metric, bound, other) {
   const limit = isAtLeast ? bound.atLeast : bound.atMost;
   return {
     shape,
-    text: `${server}: ${names[metric]} ${isAtLeast ? '>=' : '<='} ${limit} of ${other}`,
+    text: `${server}: ${metricNames[metric]} ${isAtLeast ? '>=' : '<='} ${limit} of ${other}`,
     check(summary) {
       const ratio = summary.ratio(shape, server, other, metric);
       if (ratio === undefined) return undefined;
@@ -48,8 +49,14 @@ export function ratioGoal(shape, server, metric, bound, other) {
 }
 
 /** `1.23 (1.20-1.31)` */
-export function formatRatio({ median, least, most }) {
-  return `${median.toFixed(2)} (${least.toFixed(2)}-${most.toFixed(2)})`;
+export function formatRatio(ratio) {
+  return withSpread(ratio, (value) => value.toFixed(2));
+}
+
+/** A median, and between which values the rounds lie if there are several. */
+export function withSpread({ median, least, most }, format) {
+  if (least === most) return format(median);
+  return `${format(median)} (${format(least)}-${format(most)})`;
 }
 
 const atLeast = (limit) => ({ atLeast: limit });
@@ -148,9 +155,8 @@ function othersOfBlocked(limitMs) {
   };
 }
 
-function formatMs({ median, least, most }) {
-  const ms = (us) => (us / 1000).toFixed(1);
-  return `${ms(median)} ms (${ms(least)}-${ms(most)})`;
+function formatMs(figure) {
+  return `${withSpread(figure, (us) => (us / 1000).toFixed(1))} ms`;
 }
 
 function memoryOfIdle(shape, limitKb) {

@@ -1,5 +1,5 @@
 // The load generator, native/bench/load, run as a child process.
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { Child } from './children.mjs';
 import { root, run } from './commands.mjs';
 
@@ -12,15 +12,28 @@ const patienceMs = 15_000;
 
 /** Compiles the generator. */
 export function buildLoad() {
-  const folder = 'native/bench/load';
-  const sources = readdirSync(`${root}${folder}`).filter((name) => name.endsWith('.cc'));
-  compile(binary, ...sources.map((name) => `${folder}/${name}`));
+  const folder = `${root}native/bench/load/`;
+  const files = readdirSync(folder).map((name) => folder + name);
+  const isHeader = (name) => name.endsWith('.h');
+  compile(
+    binary,
+    files.filter((name) => !isHeader(name)),
+    files.filter(isHeader),
+  );
 }
 
-export function compile(target, ...sources) {
+/** Compiles a program unless it is newer than its sources. */
+export function compile(target, sources, headers = []) {
+  const isOlder = (source) => mtime(source) > mtime(target);
+  if (![...sources, ...headers].some(isOlder)) return;
   mkdirSync(buildFolder, { recursive: true });
   const flags = ['-std=c++20', '-O2', '-fno-exceptions', '-fno-rtti'];
   run(process.env.CXX ?? 'c++', [...flags, '-o', target, ...sources]);
+}
+
+/** When a file was changed; 0 if it isn't there. */
+function mtime(file) {
+  return statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
 /**

@@ -8,10 +8,27 @@ import { serverCore } from './server-process.mjs';
 const settleMs = 200;
 
 /**
+ * What one measurement gives; a shape's own `run` gives what it can.
+ *
+ * @typedef {object} Round
+ * @property {number} perSecond requests
+ * @property {number} [requests]
+ * @property {{ count: number, p50: number, p99: number, p999: number, max: number }} [latencyUs] of
+ *   requests that weren't marked
+ * @property {number} [cpuUs] of the server for each request: `userUs` + `systemUs`
+ * @property {number} [userUs]
+ * @property {number} [systemUs]
+ * @property {number} [switches] context switches for each request
+ * @property {number} [rssMb]
+ * @property {number} [rssKbPerIdle] for each idle connection
+ * @property {number} [generatorBusy] share of its core that the generator used
+ */
+
+/**
  * @param {import('./shapes.mjs').Shape} shape
  * @param {import('./server-process.mjs').Server} server
  * @param {import('./shapes.mjs').Times} times
- * @returns {Promise<object>} what a shape's own `run` gives, or what {@link underLoad} gives
+ * @returns {Promise<Round>}
  */
 export async function measure(shape, server, times) {
   const core = shape.cores === 1 ? serverCore : undefined;
@@ -67,10 +84,11 @@ export async function underLoad(shape, { port, pid }, { seconds, warmupSeconds }
 }
 
 /**
- * Servers written in JavaScript are compiled as they run. A closed loop over as many connections
- * as will be used, and 64 at least, has them compiled at any rate of the measurement itself.
+ * JavaScript is compiled while it runs: a closed loop over several connections gets it there sooner
+ * than the measured load may. Large frames need no more of them than will be used.
  */
 function warmUp({ rate, markEvery, spin, ...flags }) {
+  if (flags.bodyBytes !== undefined) return flags;
   return { ...flags, connections: Math.max(flags.connections, 64) };
 }
 

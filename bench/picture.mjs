@@ -1,6 +1,4 @@
 // A run as an SVG: a line for each shape, a dot for each server, at its ratio to node:net.
-import { comparedMetric } from './table.mjs';
-
 const width = 900;
 const labelWidth = 230;
 const panelGap = 30;
@@ -67,7 +65,7 @@ function drawPanel(panel, rows, summary) {
   }
   rows.forEach((shape, i) => {
     // At a given rate all servers answer as many requests.
-    const isTold = panel.metric === 'cpuUs' || comparedMetric(shape).metric === panel.metric;
+    const isTold = panel.metric === 'cpuUs' || shape.measure === 'throughput';
     if (isTold) parts.push(...dots(shape, rowAt(i), panel, summary));
   });
   return parts.join('\n');

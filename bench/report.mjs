@@ -8,6 +8,8 @@ import { behindList, goalsTable, overviewTable, shapeSection } from './table.mjs
 
 const page = `${root}docs/benchmarks.md`;
 const picture = `${root}docs/benchmarks.svg`;
+const pictureText =
+  "Requests a second and CPU per request of each server, as multiples of node:net's";
 const begin = '<!-- results: npm run bench -- --publish -->';
 const end = '<!-- end of results -->';
 
@@ -25,6 +27,7 @@ export function makeReport(run, suites) {
   );
   const sections = [
     conditions(run),
+    `![${pictureText}](benchmarks.svg)`,
     `## Goals\n\n${goalsTable(verdicts)}`,
     `## Where we are not ahead\n\n${behindList(shapes, ours, summary)}`,
     `## Overview: native, with all defaults\n\n${overviewTable(shapes, 'native', summary)}`,

@@ -7,7 +7,7 @@ import { Absent } from './server-process.mjs';
  * @typedef {object} Row one shape on one server
  * @property {string} shape
  * @property {string} server
- * @property {object[]} rounds what each round gave
+ * @property {import('./measure.mjs').Round[]} rounds
  * @property {string} [failure] why there are no further ones
  */
 

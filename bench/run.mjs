@@ -57,10 +57,16 @@ async function measureAll() {
   const deadline = performance.now() + plan.minutes * 60_000;
   const machine = describeMachine();
   const results = await runRounds({ ...plan, shapes, servers, deadline, log: console.error });
-  const command = ['npm run bench', ...process.argv.slice(2)].join(' -- ');
-  const run = { machine, command, ...plan, results };
+  const run = { machine, command: commandLine(), ...plan, results };
   writeFileSync(savedAs, `${JSON.stringify(run, null, 2)}\n`);
   return run;
+}
+
+/** As it was typed, but for `--publish`, which changes no number. */
+function commandLine() {
+  const given = process.argv.slice(2).filter((flag) => flag !== '--publish');
+  const quoted = given.map((text) => (/[^\w./-]/.test(text) ? `'${text}'` : text));
+  return ['npm run bench', ...(quoted.length > 0 ? ['--'] : []), ...quoted].join(' ');
 }
 
 function planOf({ quick: isQuick, rounds, seconds, minutes }) {

@@ -17,7 +17,7 @@ export function bunVersion() {
 
 /** Compiles the floor. */
 export function buildServers() {
-  compile(floorBinary, 'native/bench/floor.cc');
+  compile(floorBinary, [`${root}native/bench/floor.cc`]);
 }
 
 /** @type {import('./server-process.mjs').Server[]} */

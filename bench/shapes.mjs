@@ -20,7 +20,8 @@
  * @property {boolean} [isAsync] the handler is an async function
  * @property {number} [workMs] CPU time that the handler takes
  * @property {number} [blockMs] time for which it blocks on marked requests
- * @property {(running: import('./server-process.mjs').Running, times: Times) => Promise<object>} [run]
+ * @property {(running: import('./server-process.mjs').Running, times: Times) =>
+ *   Promise<import('./measure.mjs').Round>} [run]
  *   a measurement of the shape's own, instead of the load generator
  *
  * @typedef {object} Times

@@ -1,5 +1,5 @@
 // A run as Markdown: goals, where we are behind, an overview, and a table for each shape.
-import { formatRatio } from './goals.mjs';
+import { formatRatio, metricNames, withSpread } from './goals.mjs';
 
 /** Servers that others are measured against, where a shape doesn't name its own. */
 const defaultBaselines = ['floor', 'node:net'];
@@ -17,11 +17,14 @@ function rivalsOf(shape) {
   return (shape.rivals ?? defaultRivals).filter((name) => shape.servers.includes(name));
 }
 
-/** The metric that a shape compares, and whether more of it is better. */
-export function comparedMetric(shape) {
-  return shape.measure === 'cpu'
-    ? { metric: 'cpuUs', isMoreBetter: false, label: 'CPU per request' }
-    : { metric: 'perSecond', isMoreBetter: true, label: 'requests a second' };
+/** What a shape compares. At a given rate all servers answer as many requests. */
+function comparedMetrics(shape) {
+  const metrics = shape.measure === 'cpu' ? ['cpuUs', 'p99Us'] : ['perSecond', 'cpuUs'];
+  return shape.idle === undefined ? metrics : [...metrics, 'rssKbPerIdle'];
+}
+
+function isBehind(ratio, metric) {
+  return metric === 'perSecond' ? ratio.median < 1 : ratio.median > 1;
 }
 
 export function goalsTable(verdicts) {
@@ -35,25 +38,30 @@ export function goalsTable(verdicts) {
 }
 
 /**
- * The pairs in which one of ours does worse than a rival, in the compared metric.
+ * The pairs in which one of ours does worse than a rival.
  *
  * @returns {string} a list, or a sentence
  */
 export function behindList(shapes, ours, summary) {
-  const items = shapes.flatMap((shape) => {
-    const { metric, isMoreBetter, label } = comparedMetric(shape);
-    return rivalsOf(shape).flatMap((rival) =>
-      shape.servers
-        .filter((server) => ours.has(server))
-        .map((server) => ({ server, ratio: summary.ratio(shape.name, server, rival, metric) }))
-        .filter(({ ratio }) => ratio && (isMoreBetter ? ratio.median < 1 : ratio.median > 1))
-        .map(
-          ({ server, ratio }) =>
-            `- ${shape.name}, ${server}: ${label} ${formatRatio(ratio)} of ${rival}`,
-        ),
-    );
-  });
+  const items = shapes.flatMap((shape) =>
+    shape.servers
+      .filter((server) => ours.has(server))
+      .flatMap((server) => {
+        const behind = behindOf(shape, server, summary);
+        return behind.length === 0 ? [] : [`- ${shape.name}, ${server}: ${behind.join('; ')}`];
+      }),
+  );
   return items.length === 0 ? 'None.' : items.join('\n');
+}
+
+function behindOf(shape, server, summary) {
+  return rivalsOf(shape).flatMap((rival) =>
+    comparedMetrics(shape).flatMap((metric) => {
+      const ratio = summary.ratio(shape.name, server, rival, metric);
+      if (ratio === undefined || !isBehind(ratio, metric)) return [];
+      return [`${metricNames[metric]} ${formatRatio(ratio)} of ${rival}`];
+    }),
+  );
 }
 
 /** One line for each shape and one of ours: how it stands to the others. */
@@ -68,16 +76,8 @@ export function overviewTable(shapes, server, summary) {
       number(summary.figure(shape.name, server, 'cpuUs')?.median),
       ...others.map((other) => times(summary.ratio(shape.name, server, other, 'cpuUs'))),
     ]);
-  return table(
-    [
-      'shape',
-      'req/s',
-      ...others.map((other) => `x ${other}`),
-      'CPU us/req',
-      ...others.map((other) => `x ${other}`),
-    ],
-    rows,
-  );
+  const ofOthers = (of) => others.map((other) => `${of}, x ${other}`);
+  return table(['shape', 'req/s', ...ofOthers('req/s'), 'CPU us/req', ...ofOthers('CPU')], rows);
 }
 
 /** A heading, what the shape is, and its servers. */
@@ -99,24 +99,25 @@ export function shapeSection(shape, summary) {
 function columnsOf(shape, servers, summary) {
   const figure = (server, metric) => summary.figure(shape.name, server, metric);
   const median = (metric) => (server) => number(figure(server, metric)?.median);
-  const ofBaselines = (metric) =>
+  const ofBaselines = (metric, of) =>
     baselinesOf(shape).map((baseline) => ({
-      name: `x ${baseline}`,
+      name: `${of}, x ${baseline}`,
       cell: (server) => times(summary.ratio(shape.name, server, baseline, metric)),
     }));
   const isKnown = (metric) => servers.some((server) => figure(server, metric) !== undefined);
   const isRated = shape.measure === 'cpu';
   return [
-    { name: 'req/s (min-max)', cell: (server) => rateRange(figure(server, 'perSecond')) },
-    ...(isRated ? [] : ofBaselines('perSecond')),
+    { name: 'req/s (min-max)', cell: (server) => spread(figure(server, 'perSecond'), rate) },
+    ...(isRated ? [] : ofBaselines('perSecond', 'req/s')),
     { name: 'p50 us', cell: median('p50Us') },
     { name: 'p99 us', cell: median('p99Us') },
     { name: 'p99.9 us', cell: median('p999Us') },
-    { name: 'CPU us/req (min-max)', cell: (server) => range(figure(server, 'cpuUs')) },
+    { name: 'CPU us/req (min-max)', cell: (server) => spread(figure(server, 'cpuUs'), number) },
     { name: 'user + system', cell: (server) => userAndSystem(figure, server) },
-    ...ofBaselines('cpuUs'),
+    ...ofBaselines('cpuUs', 'CPU'),
     { name: 'switches/req', cell: median('switches') },
     { name: 'RSS MB', cell: median('rssMb') },
+    { name: 'generator', cell: (server) => percent(figure(server, 'generatorBusy')?.median) },
     ...(isKnown('rssKbPerIdle') ? [{ name: 'KB/idle', cell: median('rssKbPerIdle') }] : []),
   ];
 }
@@ -148,14 +149,12 @@ export function rate(value) {
   return `${Math.round(value / 1000).toLocaleString('en-US')} k`;
 }
 
-function rateRange(figure) {
-  if (figure === undefined) return none;
-  return `${rate(figure.median)} (${rate(figure.least)}-${rate(figure.most)})`;
+function spread(figure, format) {
+  return figure === undefined ? none : withSpread(figure, format);
 }
 
-function range(figure) {
-  if (figure === undefined) return none;
-  return `${number(figure.median)} (${number(figure.least)}-${number(figure.most)})`;
+function percent(share) {
+  return share === undefined ? none : `${Math.round(share * 100)} %`;
 }
 
 function times(ratio) {

@@ -51,8 +51,8 @@ class Histogram {
 
   static size_t bucketOf(uint64_t value) {
     if (value < kExact) return value;
-    const int shift = std::bit_width(value) - 1 - kStepBits;
-    return static_cast<size_t>(shift) * kSteps + (value >> shift);
+    const auto shift = static_cast<size_t>(std::bit_width(value)) - 1 - kStepBits;
+    return shift * kSteps + (value >> shift);
   }
 
   static uint64_t upperEdge(size_t bucket) {

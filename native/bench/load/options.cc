@@ -34,6 +34,7 @@ constexpr const char* kUsage =
     "  --reply-bytes N          the length that those replies must have, prefix included\n"
     "  --seconds N              measured time, default 2; --warmup-seconds N before it, default "
     "0.5\n"
+    "  --requests N             end the measured time sooner, when so many are answered\n"
     "  --spin                   never sleep while waiting\n"
     "  --attended               print {\"phase\":\"measuring\"} when the measured time begins, "
     "and\n"
@@ -145,6 +146,8 @@ void readFlag(Arguments& arguments, Options& options) {
     options.seconds = arguments.number(0.001, kLongest);
   } else if (flag == "--warmup-seconds") {
     options.warmup_seconds = arguments.number(0, kLongest);
+  } else if (flag == "--requests") {
+    options.requests = arguments.count(1, 1'000'000'000);
   } else if (flag == "--spin") {
     options.spin = true;
   } else if (flag == "--attended") {

@@ -21,6 +21,7 @@ struct Options {
   size_t body_bytes = 128;
   double seconds = 2;
   double warmup_seconds = 0.5;
+  size_t requests = 0;      // 0: the measured time ends with the seconds alone
   double rate = 0;          // requests a second over all connections; 0: closed loop
   size_t mark_every = 0;    // 0: no request is marked
   std::string kafka_frame;  // empty: frames of body_bytes that must come back as they went

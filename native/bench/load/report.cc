@@ -26,6 +26,10 @@ void Report::begin(int64_t now_ns) {
   marked_latencies_.clear();
 }
 
+bool Report::hasEnough() const {
+  return began_ns_ != 0 && options_.requests > 0 && requests_ >= options_.requests;
+}
+
 void Report::add(const Answer& answer, int64_t now_ns) {
   requests_++;
   Histogram& histogram = answer.is_marked ? marked_latencies_ : latencies_;

@@ -15,7 +15,8 @@ class Report {
 
   // Ends the warm-up: forgets what was counted so far.
   void begin(int64_t now_ns);
-  bool isMeasuring() const { return began_ns_ != 0; }
+  // Whether as many requests as asked for were answered in the measured time.
+  bool hasEnough() const;
 
   void add(const Answer& answer, int64_t now_ns);
   // A request without an answer at the end counts with the time that it has waited.

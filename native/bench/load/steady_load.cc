@@ -56,7 +56,7 @@ void SteadyLoad::start() {
 }
 
 void SteadyLoad::runUntil(int64_t end_ns) {
-  while (nowNs() < end_ns) {
+  while (nowNs() < end_ns && !report_.hasEnough()) {
     turn();
     if (schedule_) sendDue();
   }

@@ -97,7 +97,7 @@ void Visits::finish(size_t slot, const Answer& answer) {
 }
 
 void Visits::runUntil(int64_t end_ns) {
-  while (nowNs() < end_ns) turn();
+  while (nowNs() < end_ns && !report_.hasEnough()) turn();
 }
 
 }  // namespace odradek::bench
