@@ -44,7 +44,7 @@ void Report::addUnanswered(const Answer& answer, int64_t now_ns) {
 
 void Report::print(int64_t now_ns) const {
   const double seconds = static_cast<double>(now_ns - began_ns_) / 1e9;
-  std::printf("{\"requests\":%llu,\"seconds\":%.6f,\"perSecond\":%.2f",
+  std::printf("{\"requests\":%llu,\"seconds\":%.9f,\"perSecond\":%.2f",
               static_cast<unsigned long long>(requests_), seconds,
               static_cast<double>(requests_) / seconds);
   printLatencies("latencyUs", latencies_);
