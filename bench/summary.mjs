@@ -52,20 +52,19 @@ export class Summary {
   ratioBetween([shape, server], [otherShape, other], metric) {
     const ours = this.#values(shape, server, metric);
     const theirs = this.#values(otherShape, other, metric);
-    const rounds = Math.min(ours.length, theirs.length);
-    return figureOf(ours.slice(0, rounds).map((value, round) => value / theirs[round]));
+    return figureOf(ours.map((value, round) => value / theirs[round]));
   }
 
   #values(shape, server, metric) {
     const rounds = this.#rows.get(keyOf(shape, server))?.rounds ?? [];
-    return rounds.map(metrics[metric]).filter((value) => Number.isFinite(value));
+    return rounds.map(metrics[metric]);
   }
 }
 
-/** @returns {Figure | undefined} */
-export function figureOf(values) {
-  if (values.length === 0) return undefined;
-  const sorted = [...values].sort((a, b) => a - b);
+/** Of the values that are numbers; undefined if none is. @returns {Figure | undefined} */
+function figureOf(values) {
+  const sorted = values.filter((value) => Number.isFinite(value)).sort((a, b) => a - b);
+  if (sorted.length === 0) return undefined;
   const middle = Math.floor(sorted.length / 2);
   const median =
     sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
