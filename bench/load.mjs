@@ -1,5 +1,5 @@
 // The load generator, native/bench/load, run as a child process.
-import { mkdirSync, readdirSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { Child } from './children.mjs';
 import { root, run } from './commands.mjs';
 
@@ -28,7 +28,10 @@ export function compile(target, sources, headers = []) {
   if (![...sources, ...headers].some(isOlder)) return;
   mkdirSync(buildFolder, { recursive: true });
   const flags = ['-std=c++20', '-O2', '-fno-exceptions', '-fno-rtti'];
-  run(process.env.CXX ?? 'c++', [...flags, '-o', target, ...sources]);
+  // Somebody may be running, or compiling, the same program.
+  const own = `${target}.${process.pid}`;
+  run(process.env.CXX ?? 'c++', [...flags, '-o', own, ...sources]);
+  renameSync(own, target);
 }
 
 /** When a file was changed; 0 if it isn't there. */

@@ -52,7 +52,9 @@ export async function measure(shape, server, times) {
 export async function underLoad(shape, { port, pid }, { seconds, warmupSeconds }) {
   const isPinned = shape.cores === 1;
   const flags = { ...shape.load, port };
-  await runLoad({ ...warmUp(flags), warmupSeconds: 0, seconds: warmupSeconds }, { isPinned });
+  // What JavaScript's heap grows by under load must not be taken for the idle connections' memory.
+  const warmSeconds = shape.idle === undefined ? warmupSeconds : Math.max(warmupSeconds, seconds);
+  await runLoad({ ...warmUp(flags), warmupSeconds: 0, seconds: warmSeconds }, { isPinned });
   await delay(settleMs);
   const emptyRssBytes = rssBytes(pid);
   const idle = shape.idle && (await holdIdle({ ...shape.idle, port }));

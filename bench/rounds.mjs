@@ -7,6 +7,7 @@ import { Absent } from './server-process.mjs';
  * @typedef {object} Row one shape on one server
  * @property {string} shape
  * @property {string} server
+ * @property {1 | 2} cores that the server had
  * @property {import('./measure.mjs').Round[]} rounds
  * @property {string} [failure] why there are no further ones
  */
@@ -50,7 +51,7 @@ function pairsOf(shapes, servers) {
       .map((name) => ({
         shape,
         server: byName.get(name),
-        row: { shape: shape.name, server: name, rounds: [] },
+        row: { shape: shape.name, server: name, cores: shape.cores, rounds: [] },
       })),
   );
 }

@@ -71,13 +71,22 @@ export function overviewTable(shapes, server, summary) {
     .filter((shape) => summary.has(shape.name, server))
     .map((shape) => [
       shape.name,
+      shape.cores,
       rate(summary.figure(shape.name, server, 'perSecond')?.median),
       ...others.map((other) => times(summary.ratio(shape.name, server, other, 'perSecond'))),
       number(summary.figure(shape.name, server, 'cpuUs')?.median),
       ...others.map((other) => times(summary.ratio(shape.name, server, other, 'cpuUs'))),
     ]);
   const ofOthers = (of) => others.map((other) => `${of}, x ${other}`);
-  return table(['shape', 'req/s', ...ofOthers('req/s'), 'CPU us/req', ...ofOthers('CPU')], rows);
+  const header = [
+    'shape',
+    'cores',
+    'req/s',
+    ...ofOthers('req/s'),
+    'CPU us/req',
+    ...ofOthers('CPU'),
+  ];
+  return table(header, rows);
 }
 
 /** A heading, what the shape is, and its servers. */
