@@ -1,5 +1,5 @@
-// Child processes of the benchmark: servers and load generators. Each speaks in lines of JSON on its
-// standard output and ends when its standard input ends, so none outlives the runner.
+// Child processes of the benchmark: servers and load generators. Each speaks in lines of JSON on
+// its standard output and ends when its standard input ends, so none outlives the runner.
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';

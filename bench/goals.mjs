@@ -4,8 +4,8 @@
  * @typedef {object} Goal
  * @property {string} shape
  * @property {string} text what is to be reached
- * @property {(summary: import('./summary.mjs').Summary) => Measured | undefined} check undefined if a
- *   row that it needs wasn't measured
+ * @property {(summary: import('./summary.mjs').Summary) => Measured | undefined} check undefined
+ *   if a row that it needs wasn't measured
  *
  * @typedef {{ isMet: boolean, measured: string }} Measured
  */
@@ -30,7 +30,7 @@ export const metricNames = {
   rssKbPerIdle: 'memory of an idle connection',
 };
 
-/** The ratio of one server's metric to another's, in one shape, is at least, or at most, a number. */
+/** The ratio of one server's metric to another's, in one shape, is at least, or at most, so much. */
 export function ratioGoal(shape, server, metric, bound, other) {
   const isAtLeast = bound.atLeast !== undefined;
   const limit = isAtLeast ? bound.atLeast : bound.atMost;
@@ -175,7 +175,7 @@ function memoryOfIdle(shape, limitKb) {
 function effectOfIdle(shape) {
   return {
     shape,
-    text: 'native: p99 of the active connections no worse than in the worst round without idle ones',
+    text: 'native: p99 of the active connections no worse than in a round without idle ones',
     check(summary) {
       const p99 = summary.figure(shape, 'native', 'p99Us');
       const alone = summary.figure('64x1', 'native', 'p99Us');

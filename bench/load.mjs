@@ -40,8 +40,8 @@ function mtime(file) {
 }
 
 /**
- * @typedef {Record<string, string | number | boolean>} LoadFlags the generator's flags in camel case:
- *   `{ bodyBytes: 128, spin: true }` is `--body-bytes 128 --spin`
+ * @typedef {Record<string, string | number | boolean>} LoadFlags the generator's flags in camel
+ *   case: `{ bodyBytes: 128, spin: true }` is `--body-bytes 128 --spin`
  */
 
 /** @param {LoadFlags} flags */

@@ -8,7 +8,7 @@ export function describeMachine() {
   const [cpu] = cpus();
   return {
     date: new Date().toISOString().slice(0, 10),
-    commit: `${output('git', ['rev-parse', '--short', 'HEAD']) ?? 'unknown'}${hasChanges() ? ', changed' : ''}`,
+    commit: commit(),
     cpu: `${cpus().length} x ${cpu?.model.trim()}`,
     memoryGb: Math.round(totalmem() / 1e9),
     system: `${process.platform} ${release()}`,
@@ -19,6 +19,9 @@ export function describeMachine() {
   };
 }
 
-function hasChanges() {
-  return (output('git', ['status', '--porcelain', '--untracked-files=no']) ?? '') !== '';
+function commit() {
+  const hash = output('git', ['rev-parse', '--short', 'HEAD']);
+  if (hash === undefined) return 'unknown';
+  const isChanged = output('git', ['status', '--porcelain', '--untracked-files=no']) !== '';
+  return isChanged ? `${hash}, changed` : hash;
 }

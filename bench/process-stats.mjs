@@ -4,9 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 /**
  * @typedef {object} ProcessStats
  * @property {number} cpuNs CPU time of all threads
- * @property {number} userTicks of it in user space and in the kernel, in ticks of 10 ms or so: good for
- *   their ratio
- * @property {number} systemTicks
+ * @property {number} userTicks of it in user space, in ticks of 10 ms or so, good for a ratio
+ * @property {number} systemTicks of it in the kernel
  * @property {number} switches context switches of all threads, voluntary and not
  * @property {number} rssBytes resident memory
  */
@@ -49,14 +48,14 @@ function read(path) {
 }
 
 function addThread(stats, folder) {
-  // Time on a core in nanoseconds; /proc/PID/stat has it in ticks alone, too coarse for light loads.
+  // Time on a core in nanoseconds; /proc/PID/stat has ticks alone, too coarse for light loads.
   stats.cpuNs += Number(read(`${folder}/schedstat`).split(' ')[0]);
   const status = read(`${folder}/status`);
   stats.switches += field(status, 'voluntary_ctxt_switches');
   stats.switches += field(status, 'nonvoluntary_ctxt_switches');
 }
 
-/** utime and stime. They stand behind the program's name, which may hold anything in parentheses. */
+/** utime and stime. They stand behind the program's name, which may hold any character. */
 function cpuTicks(stat) {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return [Number(fields[11]), Number(fields[12])];

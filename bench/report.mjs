@@ -56,7 +56,7 @@ export function publish({ markdown, shapes, summary }) {
 function conditions({ machine, command, rounds, times, results }) {
   const lines = [
     `\`${command}\`, ${machine.date}, commit ${machine.commit}: ${rounds} interleaved rounds of ` +
-      `${times.seconds} s after ${times.warmupSeconds} s of warm-up, each on a server started anew.`,
+      `${times.seconds} s after ${times.warmupSeconds} s of warm-up, each on a new server.`,
     `${machine.cpu}, ${machine.memoryGb} GB, ${machine.system}; Node ${machine.node}, Bun ` +
       `${machine.bun}, ${machine.compiler}.` +
       (machine.isPinned ? '' : ' Nothing was pinned: both share the cores.'),

@@ -1,5 +1,5 @@
-// All measurements of a run, in interleaved rounds: every server of a shape once, then all of them again.
-// What disturbs the machine for a while so disturbs all alike.
+// All measurements of a run, in interleaved rounds: every shape on every server of it once, then
+// all of them again. What disturbs the machine for a while so disturbs all alike.
 import { measure } from './measure.mjs';
 import { Absent } from './server-process.mjs';
 
@@ -20,9 +20,10 @@ import { Absent } from './server-process.mjs';
  */
 
 /**
- * @param {{ shapes: import('./shapes.mjs').Shape[], servers: import('./server-process.mjs').Server[],
- *   rounds: number, times: import('./shapes.mjs').Times, deadline: number,
- *   log: (text: string) => void }} plan `deadline` in the milliseconds of `performance.now()`
+ * @param {{ shapes: import('./shapes.mjs').Shape[],
+ *   servers: import('./server-process.mjs').Server[], rounds: number,
+ *   times: import('./shapes.mjs').Times, deadline: number, log: (text: string) => void }} plan
+ *   `deadline` in the milliseconds of `performance.now()`
  * @returns {Promise<Results>}
  */
 export async function runRounds({ shapes, servers, rounds, times, deadline, log }) {

@@ -1,5 +1,5 @@
-// A server under test as a child process: it prints {"port":N} when it serves, or {"absent":"why"}, and
-// ends when its standard input ends.
+// A server under test as a child process: it prints {"port":N} when it serves, or {"absent":"why"},
+// and ends when its standard input ends.
 import { Child } from './children.mjs';
 
 /**

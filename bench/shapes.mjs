@@ -1,7 +1,7 @@
 // The loads that servers are put under, and which servers run each, and why those.
 //
-// Every server does the same work: it reads frames with a 4-byte length, hands the body to a handler,
-// and frames what that returns. The floor alone echoes bytes without looking at them.
+// Every server does the same work: it reads frames with a 4-byte length, hands the body to a
+// handler, and frames what that returns. The floor alone echoes bytes without looking at them.
 
 /**
  * @typedef {object} Shape
@@ -10,10 +10,10 @@
  * @property {import('./load.mjs').LoadFlags} [load] what the generator does
  * @property {string[]} servers that run it, by name
  * @property {string} why those
- * @property {1 | 2} cores that the server may use. With 1 it has one core and the generator the other;
- *   with 2 both may use both
- * @property {'throughput' | 'cpu'} measure what is compared: requests per second, or, where the rate
- *   is given, CPU time per request
+ * @property {1 | 2} cores that the server may use. With 1 it has one core and the generator the
+ *   other; with 2 both may use both
+ * @property {'throughput' | 'cpu'} measure what is compared: requests per second, or, where the
+ *   rate is given, CPU time per request
  * @property {string[]} [baselines] whose multiples the table shows; default the floor and node:net
  * @property {string[]} [rivals] whom to be ahead of; default node:net and Bun
  * @property {import('./load.mjs').LoadFlags} [idle] connections that are held open meanwhile

@@ -1,5 +1,5 @@
-// What can be measured. A suite brings shapes, the servers that their tables name, goals, and what has to
-// be built first.
+// What can be measured. A suite brings shapes, the servers that their tables name, goals, and what
+// has to be built first.
 import { echoGoals } from './goals.mjs';
 import { buildLoad } from './load.mjs';
 import { buildServers, echoServers } from './servers.mjs';

@@ -39,8 +39,8 @@ export class Summary {
   }
 
   /**
-   * How many times the other's: the median over the rounds' own ratios, since what disturbs one round
-   * disturbs both servers in it.
+   * How many times the other's: the median over the rounds' own ratios, since what disturbs one
+   * round disturbs both servers in it.
    *
    * @returns {Figure | undefined}
    */

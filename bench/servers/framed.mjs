@@ -1,5 +1,5 @@
-// Length-prefixed frames by hand, as fast as JavaScript has them: for the servers whose platform knows
-// no frames.
+// Length-prefixed frames by hand, as fast as JavaScript has them: for the servers whose platform
+// knows no frames.
 import { answer } from './handler.mjs';
 
 const prefixBytes = 4;
@@ -52,7 +52,7 @@ export class Framed {
   }
 }
 
-/** The replies to one chunk. One array serves all: nothing else runs between its filling and its use. */
+/** The replies to one chunk. One array serves all: it is used before anything else runs. */
 const replies = [];
 
 /** Answers the complete frames in `bytes` by one write; returns where they end. */

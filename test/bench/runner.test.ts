@@ -1,5 +1,5 @@
-// The runner: servers that fail, what is computed from the rounds, and the tables that it goes by. No time
-// is measured here.
+// The runner: servers that fail, what is computed from the rounds, and the tables that it goes by.
+// No time is measured here.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { judge, ratioGoal } from '../../bench/goals.mjs';
 import { buildLoad } from '../../bench/load.mjs';
