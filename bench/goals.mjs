@@ -30,7 +30,7 @@ export const metricNames = {
   rssKbPerIdle: 'memory of an idle connection',
 };
 
-/** The ratio of one server's metric to another's, in one shape, is at least, or at most, so much. */
+/** The ratio of one server's metric to another's, in a shape, is at least, or at most, so much. */
 export function ratioGoal(shape, server, metric, bound, other) {
   const isAtLeast = bound.atLeast !== undefined;
   const limit = isAtLeast ? bound.atLeast : bound.atMost;

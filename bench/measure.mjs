@@ -55,8 +55,7 @@ export async function underLoad(shape, { port, pid }, { seconds, warmupSeconds }
   // What JavaScript's heap grows by under load must not be taken for the idle connections' memory.
   const warmSeconds = shape.idle === undefined ? warmupSeconds : Math.max(warmupSeconds, seconds);
   await runLoad({ ...warmUp(flags), warmupSeconds: 0, seconds: warmSeconds }, { isPinned });
-  await delay(settleMs);
-  const emptyRssBytes = rssBytes(pid);
+  const emptyRssBytes = shape.idle && (await restingRss(pid));
   const idle = shape.idle && (await holdIdle({ ...shape.idle, port }));
   let before;
   let after;

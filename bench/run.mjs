@@ -21,7 +21,7 @@ const usage = `npm run bench [-- flags]
 `;
 
 const full = { rounds: 3, times: { seconds: 1.5, warmupSeconds: 0.5 }, minutes: 16 };
-const quick = { rounds: 1, times: { seconds: 0.4, warmupSeconds: 0.25 }, minutes: 2 };
+const quick = { rounds: 1, times: { seconds: 0.3, warmupSeconds: 0.2 }, minutes: 2 };
 const savedAs = `${buildFolder}/results.json`;
 
 const { values: flags } = parseArgs({

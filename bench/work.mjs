@@ -1,5 +1,5 @@
 // How much is 1 ms of work on this machine: rounds of a hash, the same for every server, measured
-// once for a run. A handler that watched the clock instead would do less work where cores are short.
+// once for a run. A handler that watched the clock would do less work where cores are short.
 import { pbkdf2Sync } from 'node:crypto';
 
 const triedRounds = 5000;

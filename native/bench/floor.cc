@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -43,6 +44,7 @@ class Floor {
   explicit Floor(bool spin) : timeout_ms_(spin ? 0 : -1), scratch_(kScratchBytes) {}
 
   void listen() {
+    raiseDescriptorLimit();
     poll_ = epoll_create1(EPOLL_CLOEXEC);
     listener_ = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
@@ -77,6 +79,14 @@ class Floor {
   }
 
  private:
+  // As Node does for itself.
+  static void raiseDescriptorLimit() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) fail("getrlimit");
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) fail("setrlimit");
+  }
+
   void watch(int fd, uint32_t directions) {
     epoll_event event{};
     event.events = directions;

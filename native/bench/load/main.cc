@@ -2,11 +2,13 @@
 #include "options.h"
 #include "request.h"
 #include "steady_load.h"
+#include "tcp.h"
 #include "visits.h"
 
 int main(int count, char** arguments) {
   using namespace odradek::bench;
   const Options options = readOptions(count, arguments);
+  raiseDescriptorLimit();
   const Request request = options.kafka_frame.empty()
                               ? Request::echoed(options.body_bytes)
                               : Request::kafka(options.kafka_frame, options.reply_bytes);

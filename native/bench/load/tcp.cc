@@ -54,6 +54,13 @@ int connectTo(uint16_t port, size_t index) {
   return fd;
 }
 
+void raiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) failWithErrno("getrlimit");
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) failWithErrno("setrlimit");
+}
+
 int makePoll() {
   const int poll = epoll_create1(EPOLL_CLOEXEC);
   if (poll < 0) failWithErrno("epoll_create1");

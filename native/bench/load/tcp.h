@@ -13,6 +13,9 @@ int64_t nowNs();
 // address has 28 thousand ports, and a closed connection keeps its port for a minute.
 int connectTo(uint16_t port, size_t index);
 
+// Allows this process as many descriptors as the system lets it have.
+void raiseDescriptorLimit();
+
 // An epoll descriptor.
 int makePoll();
 
