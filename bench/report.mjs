@@ -63,9 +63,10 @@ function conditions({ machine, command, rounds, times, results }) {
   ];
   const absent = Object.entries(results.absent).map(([name, why]) => `${name} (${why})`);
   if (absent.length > 0) lines.push(`Absent: ${absent.join('; ')}.`);
-  const failed = results.rows.filter(({ failure }) => failure !== undefined);
-  for (const { shape, server, failure } of failed) {
-    lines.push(`Failed: ${shape} on ${server}: ${failure.split('\n')[0]}`);
+  for (const { shape, server, failures } of results.rows) {
+    for (const { round, message } of failures) {
+      lines.push(`Failed: ${shape} on ${server}, round ${round}: ${message.split('\n')[0]}`);
+    }
   }
   if (results.cutShort !== undefined) lines.push(`Cut short: ${results.cutShort}.`);
   return lines.join('\n\n');

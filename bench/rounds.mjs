@@ -3,13 +3,16 @@
 import { measure } from './measure.mjs';
 import { Absent } from './server-process.mjs';
 
+/** A server that failed so often in a shape isn't tried again: each time may take its time-outs. */
+const mostFailures = 2;
+
 /**
  * @typedef {object} Row one shape on one server
  * @property {string} shape
  * @property {string} server
  * @property {1 | 2} cores that the server had
- * @property {import('./measure.mjs').Round[]} rounds
- * @property {string} [failure] why there are no further ones
+ * @property {(import('./measure.mjs').Round | null)[]} rounds null for one that failed
+ * @property {{ round: number, message: string }[]} failures
  */
 
 /**
@@ -32,7 +35,8 @@ export async function runRounds({ shapes, servers, rounds, times, deadline, log 
   for (let round = 1; round <= rounds; round++) {
     for (const pair of pairs) {
       const { row, server } = pair;
-      if (row.failure !== undefined || results.absent[server.name] !== undefined) continue;
+      if (row.failures.length >= mostFailures || results.absent[server.name] !== undefined)
+        continue;
       if (performance.now() > deadline) {
         results.cutShort = `time ran out in round ${round} of ${rounds}, at ${row.shape}`;
         return results;
@@ -52,7 +56,7 @@ function pairsOf(shapes, servers) {
       .map((name) => ({
         shape,
         server: byName.get(name),
-        row: { shape: shape.name, server: name, cores: shape.cores, rounds: [] },
+        row: { shape: shape.name, server: name, cores: shape.cores, rounds: [], failures: [] },
       })),
   );
 }
@@ -76,7 +80,8 @@ async function measureOnce({ shape, server, row }, round, { times, results, log 
       results.absent[server.name] = error.message;
       log(`${label}: absent: ${error.message}`);
     } else {
-      row.failure = error.message;
+      row.rounds.push(null);
+      row.failures.push({ round, message: error.message });
       log(`${label}: FAILED: ${error.message}`);
     }
   }

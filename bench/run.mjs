@@ -47,7 +47,7 @@ if (flags.help) {
   const report = makeReport(run, suites);
   console.log(`\n${report.markdown}`);
   if (flags.publish) publish(report);
-  process.exitCode = run.results.rows.some(({ failure }) => failure !== undefined) ? 1 : 0;
+  process.exitCode = run.results.rows.some(({ failures }) => failures.length > 0) ? 1 : 0;
 }
 
 async function measureAll() {

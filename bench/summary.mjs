@@ -30,7 +30,7 @@ export class Summary {
 
   /** Whether the server ran the shape at least once. */
   has(shape, server) {
-    return this.#values(shape, server, 'perSecond').length > 0;
+    return this.figure(shape, server, 'perSecond') !== undefined;
   }
 
   /** @returns {Figure | undefined} undefined where it wasn't measured */
@@ -57,7 +57,7 @@ export class Summary {
 
   #values(shape, server, metric) {
     const rounds = this.#rows.get(keyOf(shape, server))?.rounds ?? [];
-    return rounds.map(metrics[metric]);
+    return rounds.map((round) => (round === null ? undefined : metrics[metric](round)));
   }
 }
 

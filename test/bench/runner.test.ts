@@ -93,16 +93,21 @@ describe.skipIf(!isLinux)('a server under test', () => {
         },
         { name: 'echo', start: async () => running(echoing) },
       ],
-      rounds: 2,
+      rounds: 3,
       times: { ...times, seconds: 1 },
       deadline: Number.POSITIVE_INFINITY,
       log: () => {},
     });
     const [first, second, third] = results.rows;
-    expect(first?.failure).toMatch(/not one request was answered/);
-    expect(first?.rounds).toEqual([]);
+    const message = expect.stringMatching(/not one request was answered/);
+    expect(first?.failures).toEqual([
+      { round: 1, message },
+      { round: 2, message },
+    ]);
+    expect(first?.rounds).toEqual([null, null]);
     expect(second).toMatchObject({ rounds: [] });
-    expect(third?.rounds).toHaveLength(2);
+    expect(third?.rounds).toHaveLength(3);
+    expect(third?.failures).toEqual([]);
     expect(results.absent).toEqual({ absent: 'not installed' });
   });
 
@@ -115,7 +120,8 @@ describe.skipIf(!isLinux)('a server under test', () => {
       deadline: 0,
       log: () => {},
     });
-    expect(results.rows).toEqual([{ shape: 'any', server: 'ours', cores: 2, rounds: [] }]);
+    const [row] = results.rows;
+    expect(row).toMatchObject({ shape: 'any', server: 'ours', cores: 2, rounds: [] });
     expect(results.cutShort).toMatch(/round 1 of 1/);
   });
 });
@@ -168,8 +174,8 @@ describe('the tables of the runner', () => {
   });
 });
 
-function rowOf(shape: string, server: string, rounds: Round[]): Row {
-  return { shape, server, cores: 1, rounds };
+function rowOf(shape: string, server: string, rounds: (Round | null)[]): Row {
+  return { shape, server, cores: 1, rounds, failures: [] };
 }
 
 /** A round in which everything was measured. */
@@ -208,11 +214,12 @@ describe('the page', () => {
   });
 
   it('says what is missing', () => {
-    const failed = { ...rowOf('64x1', 'native', []), failure: 'it died\nof something' };
+    const failures = [{ round: 2, message: 'it died\nof something' }];
+    const failed = { ...rowOf('64x1', 'native', [null]), failures };
     const results = { rows: [failed], absent: { Bun: 'not fetched' }, cutShort: 'no time' };
     const { markdown } = makeReport({ ...run, results }, suites);
     expect(markdown).toContain('Absent: Bun (not fetched).');
-    expect(markdown).toContain('Failed: 64x1 on native: it died');
+    expect(markdown).toContain('Failed: 64x1 on native, round 2: it died');
     expect(markdown).toContain('Cut short: no time.');
     expect(markdown).not.toContain('### ');
   });
@@ -228,7 +235,7 @@ describe('the report', () => {
     cores: 1,
     measure: 'throughput',
   };
-  const row = (server: string, rounds: Round[]): Row => rowOf('64x1', server, rounds);
+  const row = (server: string, rounds: (Round | null)[]): Row => rowOf('64x1', server, rounds);
   const summary = new Summary({
     rows: [
       row('ours', [round(100, 1), round(300, 3), round(50, 2)]),
@@ -250,6 +257,15 @@ describe('the report', () => {
     });
     expect(summary.figure('64x1', 'Bun', 'perSecond')).toBeUndefined();
     expect(summary.ratio('64x1', 'ours', 'Bun', 'perSecond')).toBeUndefined();
+  });
+
+  it('pairs the rounds that both went through', () => {
+    const partly = new Summary({
+      rows: [row('ours', [null, round(300, 3)]), row('node:net', [round(1, 1), round(100, 1)])],
+      absent: {},
+    });
+    const once = { median: 3, least: 3, most: 3 };
+    expect(partly.ratio('64x1', 'ours', 'node:net', 'perSecond')).toEqual(once);
   });
 
   it('judges goals', () => {
