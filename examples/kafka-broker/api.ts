@@ -1,4 +1,4 @@
-import type { closeConnection, noReply } from 'odradek';
+import type { closeConnection, noReply, Request } from 'odradek';
 import type { Coordinator } from './groups/coordinator.js';
 import type { ProducerIds } from './producer-ids.js';
 import type { TopicStore } from './topic-store.js';
@@ -23,14 +23,36 @@ export interface BrokerContext {
 }
 
 /** One request: what came, and where its response goes. */
-export interface Call {
+export class Call {
   readonly version: number;
   readonly clientId: string;
-  readonly clientHost: string;
   readonly input: RequestReader;
   readonly output: ResponseWriter;
+  readonly #request: Request;
+
+  constructor(
+    request: Request,
+    version: number,
+    clientId: string,
+    input: RequestReader,
+    output: ResponseWriter,
+  ) {
+    this.#request = request;
+    this.version = version;
+    this.clientId = clientId;
+    this.input = input;
+    this.output = output;
+  }
+
+  /** As Kafka writes it. */
+  get clientHost(): string {
+    return `/${this.#request.connection.remoteAddress}`;
+  }
+
   /** Aborts when the client is gone. Made when asked for, so ask only where something waits. */
-  readonly signal: AbortSignal;
+  get signal(): AbortSignal {
+    return this.#request.signal;
+  }
 }
 
 export type Answer = ResponseWriter | typeof noReply | typeof closeConnection;

@@ -1,6 +1,6 @@
 import { protocolAPIsByName } from '@platformatic/kafka';
 import { closeConnection, type Reply, type Request } from 'odradek';
-import type { Answer, BrokerContext } from './api.js';
+import { type Answer, type BrokerContext, Call } from './api.js';
 import { unsupportedApiVersions } from './api-versions.js';
 import { apis } from './apis.js';
 import { RequestReader } from './wire/request-reader.js';
@@ -35,14 +35,7 @@ export function dispatch(broker: BrokerContext, request: Request): Reply | Promi
   output.int32(correlationId);
   // That of ApiVersions comes before the client knows about tagged fields.
   if (!isApiVersions) output.tags();
-  const clientHost = `/${request.connection.remoteAddress}`;
-  const call = { version, clientId, clientHost, input, output };
-  const answer = api.handle(broker, {
-    ...call,
-    get signal() {
-      return request.signal;
-    },
-  });
+  const answer = api.handle(broker, new Call(request, version, clientId, input, output));
   return answer instanceof Promise ? answer.then(finish) : finish(answer);
 }
 

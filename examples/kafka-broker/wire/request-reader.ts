@@ -1,4 +1,3 @@
-import { Reader } from '@platformatic/kafka';
 import { toNumber } from './int64.js';
 
 /** A request that isn't Kafka's protocol: its connection is closed. */
@@ -13,49 +12,48 @@ const maxVarintBytes = 5;
 const maxStringBytes = 32_767;
 
 /**
- * Reads a request, in the protocol's classic or its flexible encoding.
- *
- * The library's Reader trusts its input (a negative length moves it backwards), so every length
- * is checked here against the bytes that are there before the library reads.
+ * Reads a request, in the protocol's classic or its flexible encoding. Every length is checked
+ * against the bytes that are there before anything is read or allocated.
  */
 export class RequestReader {
   /** Flexible versions have compact lengths, and tagged fields after each structure. */
   flexible = false;
-  readonly #reader: Reader;
+  readonly #body: Buffer;
+  #position = 0;
   #entriesLeft = maxEntries;
 
   constructor(body: Buffer) {
-    this.#reader = Reader.from(body);
+    this.#body = body;
   }
 
   int8(): number {
-    this.#need(1);
-    return this.#reader.readInt8();
+    const at = this.#take(1);
+    return this.#body.readInt8(at);
   }
 
   int16(): number {
-    this.#need(2);
-    return this.#reader.readInt16();
+    const at = this.#take(2);
+    return this.#body.readInt16BE(at);
   }
 
   int32(): number {
-    this.#need(4);
-    return this.#reader.readInt32();
+    const at = this.#take(4);
+    return this.#body.readInt32BE(at);
   }
 
   int64(): number {
-    this.#need(8);
-    return toNumber(this.#reader.readInt64());
+    const at = this.#take(8);
+    return toNumber(this.#body.readBigInt64BE(at));
   }
 
   boolean(): boolean {
-    this.#need(1);
-    return this.#reader.readBoolean();
+    return this.int8() === 1;
   }
 
   uuid(): string {
-    this.#need(16);
-    return this.#reader.readUUID();
+    const at = this.#take(16);
+    const hex = this.#body.toString('hex', at, at + 16);
+    return hex.replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, '$1-$2-$3-$4-$5');
   }
 
   string(): string {
@@ -63,10 +61,11 @@ export class RequestReader {
   }
 
   nullableString(compact = this.flexible): string | null {
-    const length = compact ? this.#peekVarint() - 1 : this.#peek(2, (reader) => reader.peekInt16());
+    const length = compact ? this.#varint() - 1 : this.int16();
+    if (length === -1) return null;
     if (length > maxStringBytes) fail(`a string of ${length} bytes`);
-    this.#needLength(length, compact ? this.#varintBytes() : 2);
-    return this.#reader.readNullableString(compact);
+    const at = this.#take(length);
+    return this.#body.toString('utf8', at, at + length);
   }
 
   bytes(): Buffer {
@@ -75,13 +74,10 @@ export class RequestReader {
 
   /** A view of the request's own memory. */
   nullableBytes(): Buffer | null {
-    if (this.flexible) this.#needLength(this.#peekVarint() - 1, this.#varintBytes());
-    else
-      this.#needLength(
-        this.#peek(4, (reader) => reader.peekInt32()),
-        4,
-      );
-    return this.#reader.readNullableBytes(this.flexible);
+    const length = this.flexible ? this.#varint() - 1 : this.int32();
+    if (length === -1) return null;
+    const at = this.#take(length);
+    return this.#body.subarray(at, at + length);
   }
 
   /** An array of structures; a null array reads as an empty one. */
@@ -109,8 +105,7 @@ export class RequestReader {
     for (let i = 0; i < count; i++) {
       this.#varint();
       const size = this.#varint();
-      this.#need(size);
-      this.#reader.skip(size);
+      this.#take(size);
     }
   }
 
@@ -118,46 +113,36 @@ export class RequestReader {
     const count = this.flexible ? this.#varint() - 1 : this.int32();
     if (count === -1) return null;
     // No entry is shorter than a byte.
-    if (count < -1 || count > this.#reader.remaining) fail(`an array of ${count} entries`);
+    if (count < -1 || count > this.#remaining) fail(`an array of ${count} entries`);
     this.#entriesLeft -= count;
     if (this.#entriesLeft < 0) fail(`more than ${maxEntries} array entries`);
     return Array.from({ length: count }, entry);
   }
 
+  /** An unsigned number of 32 bits, seven of them in a byte. */
   #varint(): number {
-    const value = this.#peekVarint();
-    this.#reader.skip(this.#varintBytes());
-    return value;
-  }
-
-  #peekVarint(): number {
-    this.#varintBytes();
-    // The library sums up signed shifts: the fifth byte may have made it negative.
-    return this.#reader.peekUnsignedVarInt() >>> 0;
-  }
-
-  /** The size of the varint that comes next. */
-  #varintBytes(): number {
-    for (let size = 1; size <= maxVarintBytes; size++) {
-      this.#need(size);
-      if (this.#reader.peekUnsignedInt8(this.#reader.position + size - 1) < 0x80) return size;
+    let value = 0;
+    for (let i = 0; i < maxVarintBytes; i++) {
+      const at = this.#take(1);
+      const byte = this.#body.readUInt8(at);
+      value |= (byte & 0x7f) << (7 * i);
+      // The fifth byte's bits reach the sign.
+      if (byte < 0x80) return value >>> 0;
     }
     return fail('a varint without end');
   }
 
-  #peek(size: number, read: (reader: Reader) => number): number {
-    this.#need(size);
-    return read(this.#reader);
+  /** Goes on by so many bytes, which must be there; returns the place of the first. */
+  #take(bytes: number): number {
+    if (bytes < 0) fail(`a length of ${bytes}`);
+    if (bytes > this.#remaining) fail(`${bytes} bytes expected, ${this.#remaining} left`);
+    const at = this.#position;
+    this.#position += bytes;
+    return at;
   }
 
-  #needLength(length: number, prefix: number): void {
-    if (length < -1) fail(`a length of ${length}`);
-    this.#need(prefix + Math.max(0, length));
-  }
-
-  #need(bytes: number): void {
-    const { remaining } = this.#reader;
-    if (bytes > remaining) fail(`${bytes} bytes expected, ${remaining} left`);
+  get #remaining(): number {
+    return this.#body.length - this.#position;
   }
 }
 
