@@ -32,6 +32,8 @@ export interface BrokerOptions {
   readonly segmentBytes?: number;
   /** Odradek's transport, default `'auto'`. */
   readonly transport?: 'auto' | 'native' | 'js';
+  /** Odradek's network threads, default Odradek's; 0 does without, on the JavaScript thread. */
+  readonly networkThreads?: number;
   /** Takes a line about something that an operator should know; default: standard error. */
   readonly report?: (line: string) => void;
 }
@@ -110,10 +112,11 @@ export class Broker {
   }
 
   async #listen(file: BrokerFile): Promise<void> {
-    const { host = '127.0.0.1', port = 9092, transport = 'auto' } = this.#options;
+    const { host = '127.0.0.1', port = 9092, transport = 'auto', networkThreads } = this.#options;
     const server = new SocketServer({
       listeners: [{ name: 'PLAINTEXT', host, port }],
       transport,
+      ...(networkThreads !== undefined && { networkThreads }),
       handler: (request) => dispatch(this.#running(), request),
       onHandlerError: (error, request) => this.#failed(error, request),
     });

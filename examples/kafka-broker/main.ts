@@ -2,12 +2,13 @@ import { resolve } from 'node:path';
 import { createBroker } from './broker.js';
 
 const { HOST: host = '127.0.0.1', PORT = '9092', DATA_DIR = '.kafka-data' } = process.env;
-const { ADVERTISED_HOST: advertisedHost } = process.env;
+const { ADVERTISED_HOST: advertisedHost, NETWORK_THREADS: networkThreads } = process.env;
 const dataDir = resolve(DATA_DIR);
 
 const broker = createBroker({
   ...{ host, port: Number(PORT), dataDir },
   ...(advertisedHost !== undefined && { advertisedHost }),
+  ...(networkThreads !== undefined && { networkThreads: Number(networkThreads) }),
 });
 
 try {

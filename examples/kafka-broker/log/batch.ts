@@ -1,6 +1,6 @@
-import { crc32c, DynamicBuffer, Reader, Writer } from '@platformatic/kafka';
+import { crc32c, DynamicBuffer, Reader } from '@platformatic/kafka';
 import { KafkaError } from '../errors.js';
-import { toNumber } from '../wire/int64.js';
+import { readInt64, toNumber, writeInt64 } from '../wire/int64.js';
 
 /** What precedes a batch's records: everything that a broker has to know of a batch. */
 export interface BatchHeader {
@@ -32,24 +32,20 @@ const controlBit = 0b100000;
 
 /** Reads the header of the batch that begins at `at`, of which all the header must be there. */
 export function readBatchHeader(bytes: Buffer, at = 0): BatchHeader {
-  const reader = Reader.from(bytes.subarray(at, at + batchHeaderBytes));
-  const int64 = () => toNumber(reader.readInt64());
-  const baseOffset = int64();
-  const size = reader.readInt32() + lengthOverhead;
-  reader.skip(4); // the leader epoch
   return {
-    baseOffset,
-    size,
-    magic: reader.readInt8(),
-    crc: reader.readUnsignedInt32(),
-    attributes: reader.readInt16(),
-    lastOffsetDelta: reader.readInt32(),
-    baseTimestamp: int64(),
-    maxTimestamp: int64(),
-    producerId: int64(),
-    producerEpoch: reader.readInt16(),
-    baseSequence: reader.readInt32(),
-    count: reader.readInt32(),
+    baseOffset: readInt64(bytes, at),
+    size: bytes.readInt32BE(at + 8) + lengthOverhead,
+    // At 12 the leader epoch, which says nothing here.
+    magic: bytes.readInt8(at + 16),
+    crc: bytes.readUInt32BE(at + 17),
+    attributes: bytes.readInt16BE(at + 21),
+    lastOffsetDelta: bytes.readInt32BE(at + 23),
+    baseTimestamp: readInt64(bytes, at + 27),
+    maxTimestamp: readInt64(bytes, at + 35),
+    producerId: readInt64(bytes, at + 43),
+    producerEpoch: bytes.readInt16BE(at + 51),
+    baseSequence: bytes.readInt32BE(at + 53),
+    count: bytes.readInt32BE(at + 57),
   };
 }
 
@@ -90,19 +86,18 @@ export function checkProduced(bytes: Buffer, maxBatchBytes: number): BatchHeader
  * producer's own bytes are neither copied nor changed.
  */
 export function placeBatch(bytes: Buffer, header: BatchHeader, baseOffset: number): Buffer[] {
-  const head = Writer.create()
-    .appendInt64(BigInt(baseOffset))
-    .appendInt32(header.size - lengthOverhead)
-    .appendInt32(0); // the leader epoch: the only broker has led from the beginning
-  return [head.buffer, bytes.subarray(brokerBytes)];
+  const head = Buffer.allocUnsafe(brokerBytes);
+  writeInt64(head, baseOffset, 0);
+  head.writeInt32BE(header.size - lengthOverhead, 8);
+  head.writeInt32BE(0, 12); // the leader epoch: the only broker has led from the beginning
+  return [head, bytes.subarray(brokerBytes)];
 }
 
 /** How many of these bytes, which begin with a batch, are batches in full. */
 export function wholeBatches(bytes: Buffer): number {
-  const reader = Reader.from(bytes);
   let whole = 0;
   while (whole + lengthOverhead <= bytes.length) {
-    const size = reader.peekInt32(whole + 8) + lengthOverhead;
+    const size = bytes.readInt32BE(whole + 8) + lengthOverhead;
     if (size < batchHeaderBytes || whole + size > bytes.length) break;
     whole += size;
   }

@@ -265,15 +265,15 @@ export class Log {
 
   /** Gives a batch its offset, or the one that it has already; refuses it if it's out of order. */
   #place(pending: PendingAppend, offset: number): PlacedAppend | null {
-    const { header } = pending;
+    const { batch, header, resolve, reject } = pending;
     try {
       if (this.#failure !== null) throw new KafkaError('KAFKA_STORAGE_ERROR');
       const repeated = this.#producers.check(header);
-      if (repeated !== null) return { ...pending, baseOffset: repeated, isRepeated: true };
-      this.#producers.record(header, offset);
-      return { ...pending, baseOffset: offset, isRepeated: false };
+      if (repeated === null) this.#producers.record(header, offset);
+      const baseOffset = repeated ?? offset;
+      return { batch, header, resolve, reject, baseOffset, isRepeated: repeated !== null };
     } catch (error) {
-      pending.reject(error);
+      reject(error);
       return null;
     }
   }
@@ -286,7 +286,7 @@ export class Log {
     );
     // In one step: a reader must never see the end's offset and the end's place apart.
     for (const { header, baseOffset } of fresh) {
-      segment.admit({ ...header, baseOffset });
+      segment.admit(header, baseOffset);
       this.#endOffset = baseOffset + header.count;
     }
     // A repeated batch may be one of these, so it too waits until they are written.

@@ -1,4 +1,4 @@
-import { toNumber } from './int64.js';
+import { readInt64 } from './int64.js';
 
 /** A request that isn't Kafka's protocol: its connection is closed. */
 export class ProtocolError extends Error {
@@ -43,7 +43,7 @@ export class RequestReader {
 
   int64(): number {
     const at = this.#take(8);
-    return toNumber(this.#body.readBigInt64BE(at));
+    return readInt64(this.#body, at);
   }
 
   boolean(): boolean {

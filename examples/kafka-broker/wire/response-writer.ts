@@ -1,3 +1,5 @@
+import { writeInt64 } from './int64.js';
+
 /** Enough for most responses; what needs more doubles it. */
 const firstBytes = 256;
 /** Smaller pieces are copied together: cheaper than a piece of their own in the gathered write. */
@@ -37,7 +39,7 @@ export class ResponseWriter {
 
   int64(value: number): this {
     const at = this.#take(8);
-    this.#buffer.writeBigInt64BE(BigInt(value), at);
+    writeInt64(this.#buffer, value, at);
     return this;
   }
 
