@@ -65,13 +65,23 @@ export class Child {
     return this.#process.pid;
   }
 
+  /** @returns {Promise<string | number>} how it ended: by a code, by a signal, or not even begun */
+  get ended() {
+    return this.#ended;
+  }
+
   /** The next line, parsed. Throws with what the child said if it ends, or takes too long. */
   async read(timeoutMs) {
+    return JSON.parse(await this.readLine(timeoutMs));
+  }
+
+  /** The next line of a child that doesn't speak JSON. Throws as {@link read}. */
+  async readLine(timeoutMs) {
     const next = this.#lines.next();
     const line = await withTimeout(next, timeoutMs);
-    if (line === timedOut) throw new Error(this.#complaint(`no line within ${timeoutMs} ms`));
-    if (line.done) throw new Error(this.#complaint(`ended (${await this.#ended})`));
-    return JSON.parse(line.value);
+    if (line === timedOut) throw new Error(this.complaint(`no line within ${timeoutMs} ms`));
+    if (line.done) throw new Error(this.complaint(`ended (${await this.#ended})`));
+    return line.value;
   }
 
   /** Ends its input, waits, and kills it in the end. Throws if it didn't end well by itself. */
@@ -83,7 +93,7 @@ export class Child {
       await this.#ended;
       how = `killed: still there ${endMs} ms after its end`;
     }
-    if (how !== 0) throw new Error(this.#complaint(how));
+    if (how !== 0) throw new Error(this.complaint(how));
   }
 
   kill() {
@@ -91,7 +101,8 @@ export class Child {
     return this.#ended;
   }
 
-  #complaint(what) {
+  /** A message about the child, with what it said last on its standard error. */
+  complaint(what) {
     const errors = this.#errors.trim();
     return `${this.#name}: ${what}${errors === '' ? '' : `\n${errors}`}`;
   }

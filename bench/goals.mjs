@@ -25,6 +25,7 @@ export function judge(goals, summary) {
 export const metricNames = {
   perSecond: 'requests a second',
   cpuUs: 'CPU per request',
+  perCpuSecond: 'requests a CPU second',
   p50Us: 'p50',
   p99Us: 'p99',
   rssKbPerIdle: 'memory of an idle connection',

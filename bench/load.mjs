@@ -6,7 +6,7 @@ import { root, run } from './commands.mjs';
 export const buildFolder = `${root}build/bench`;
 const binary = `${buildFolder}/load`;
 /** The generator's core where it has one of its own; the server has the other. */
-const generatorCore = 1;
+export const generatorCore = 1;
 /** What the generator is given beyond its own time to connect, or to open idle connections. */
 const patienceMs = 15_000;
 

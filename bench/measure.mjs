@@ -32,7 +32,7 @@ const settleMs = 200;
  */
 export async function measure(shape, server, times) {
   const core = shape.cores === 1 ? serverCore : undefined;
-  const running = await server.start({ shape, core });
+  const running = await server.start({ shape, core, times });
   let result;
   try {
     result = await (shape.run === undefined

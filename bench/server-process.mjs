@@ -16,6 +16,7 @@ import { Child } from './children.mjs';
  * @typedef {object} Context
  * @property {import('./shapes.mjs').Shape} shape that will be measured
  * @property {number} [core] the one core that it may use; undefined: any
+ * @property {import('./shapes.mjs').Times} times of the measurement
  *
  * @typedef {object} Running
  * @property {number} port on 127.0.0.1

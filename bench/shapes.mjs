@@ -17,6 +17,7 @@
  * @property {string[]} [baselines] whose multiples the table shows; default the floor and node:net
  * @property {string[]} [rivals] whom to be ahead of; default node:net and Bun
  * @property {import('./load.mjs').LoadFlags} [idle] connections that are held open meanwhile
+ * @property {number} [warmUps] so many times the usual warm-up of a server that is kept; default 1
  * @property {boolean} [isAsync] the handler is an async function
  * @property {number} [workMs] CPU time that the handler takes
  * @property {number} [blockMs] time for which it blocks on marked requests
@@ -27,6 +28,7 @@
  * @typedef {object} Times
  * @property {number} seconds measured
  * @property {number} warmupSeconds before it
+ * @property {number} keptWarmupSeconds before the first round, on a server that is kept for all rounds
  */
 
 const kib = 1024;

@@ -1,6 +1,7 @@
 // What can be measured. A suite brings shapes, the servers that their tables name, goals, and what
 // has to be built first.
 import { echoGoals } from './goals.mjs';
+import { kafka } from './kafka/suite.mjs';
 import { buildLoad } from './load.mjs';
 import { buildServers, echoServers } from './servers.mjs';
 import { echoShapes } from './shapes.mjs';
@@ -25,4 +26,4 @@ const echo = {
 };
 
 /** @type {Suite[]} */
-export const suites = [echo];
+export const suites = [echo, kafka];

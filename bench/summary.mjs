@@ -2,10 +2,11 @@
 
 /** @typedef {{ median: number, least: number, most: number }} Figure */
 
-/** Where the numbers of a round are. A smaller one is better for all but `perSecond`. */
+/** Where the numbers of a round are. A smaller one is better but for `per...`. */
 const metrics = {
   perSecond: (round) => round.perSecond,
   cpuUs: (round) => round.cpuUs,
+  perCpuSecond: (round) => 1e6 / round.cpuUs,
   userUs: (round) => round.userUs,
   systemUs: (round) => round.systemUs,
   p50Us: (round) => round.latencyUs?.p50,
