@@ -28,7 +28,7 @@
  * @typedef {object} Times
  * @property {number} seconds measured
  * @property {number} warmupSeconds before it
- * @property {number} keptWarmupSeconds before the first round, on a server that is kept for all rounds
+ * @property {number} [keptWarmupSeconds] before the first round, on a server kept for all rounds
  */
 
 const kib = 1024;

@@ -74,7 +74,7 @@ export class KeptBroker {
 }
 
 async function warmUp(shape, running, times) {
-  const seconds = times.keptWarmupSeconds * (shape.warmUps ?? 1);
+  const seconds = (times.keptWarmupSeconds ?? 0) * (shape.warmUps ?? 1);
   const end = performance.now() + seconds * 1000;
   if (shape.run === undefined) {
     const connections = Math.max(shape.load.connections, 64);

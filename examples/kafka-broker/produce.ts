@@ -22,7 +22,7 @@ interface PartitionResult {
  * the same. With acks=0 there is no answer, and as in Kafka a failure closes the connection, since
  * there is no other way to tell the producer.
  */
-export async function produce(broker: BrokerContext, call: Call): Promise<Answer> {
+export function produce(broker: BrokerContext, call: Call): Answer {
   const { version, input, output } = call;
   input.nullableString(); // transactional id: batches of transactions are refused one by one
   const acks = input.int16();
@@ -30,18 +30,14 @@ export async function produce(broker: BrokerContext, call: Call): Promise<Answer
   const requested = input.array(() => readTopic(call));
 
   const isValid = acks === 0 || acks === 1 || acks === -1;
-  const topics = await Promise.all(
-    requested.map(async ({ name, partitions }) => ({
-      name,
-      results: await Promise.all(
-        partitions.map(({ index, records }) =>
-          isValid
-            ? append(broker, name, index, records)
-            : failed(index, new KafkaError('INVALID_REQUIRED_ACKS')),
-        ),
-      ),
-    })),
-  );
+  const topics = requested.map(({ name, partitions }) => ({
+    name,
+    results: partitions.map(({ index, records }) =>
+      isValid
+        ? append(broker, name, index, records)
+        : failed(index, new KafkaError('INVALID_REQUIRED_ACKS')),
+    ),
+  }));
   if (acks === 0) {
     const hasFailed = topics.some(({ results }) => results.some(({ error }) => error !== 'NONE'));
     return hasFailed ? closeConnection : noReply;
@@ -67,18 +63,18 @@ function readTopic({ input }: Call): TopicData {
   };
 }
 
-async function append(
+function append(
   broker: BrokerContext,
   topic: string,
   index: number,
   records: Buffer | null,
-): Promise<PartitionResult> {
+): PartitionResult {
   try {
     const log = broker.topics.partition(topic, index);
     if (log === undefined) throw new KafkaError('UNKNOWN_TOPIC_OR_PARTITION');
     if (records === null) throw new KafkaError('INVALID_RECORD');
     const header = checkProduced(records, broker.maxBatchBytes);
-    const baseOffset = await log.append(records, header);
+    const baseOffset = log.append(records, header);
     return { index, error: 'NONE', baseOffset, startOffset: log.startOffset };
   } catch (error) {
     return failed(index, error);

@@ -21,7 +21,11 @@ async function openLog(folder: string, segmentBytes = noLimit): Promise<OpenedLo
   return { log, lines };
 }
 
-function append(log: Log, values: (string | Buffer)[], options?: BatchOptions): Promise<number> {
+async function append(
+  log: Log,
+  values: (string | Buffer)[],
+  options?: BatchOptions,
+): Promise<number> {
   const batch = batchOf(values, options);
   return log.append(batch, checkProduced(batch, noLimit));
 }

@@ -106,7 +106,7 @@ export class OffsetStore {
     const changing = this.#changing
       .catch(() => undefined)
       .then(async () => {
-        await this.#append(changes);
+        this.#append(changes);
         for (const change of changes) this.#apply(change);
         if (this.#log.endByte >= this.#compactAtByte) await this.#compact();
       });
@@ -114,10 +114,10 @@ export class OffsetStore {
     return changing;
   }
 
-  async #append(changes: readonly Change[]): Promise<void> {
+  #append(changes: readonly Change[]): void {
     if (changes.length === 0) return;
     const batch = createRecordsBatch(changes.map(encode)).buffer;
-    await this.#log.append(batch, checkProduced(batch, maxBatchBytes));
+    this.#log.append(batch, checkProduced(batch, maxBatchBytes));
   }
 
   #apply({ group, topic, partition, committed }: Change): void {
@@ -137,7 +137,7 @@ export class OffsetStore {
       for (const committed of offsets.values()) changes.push({ group, ...committed, committed });
     }
     for (let i = 0; i < changes.length; i += snapshotBatch) {
-      await this.#append(changes.slice(i, i + snapshotBatch));
+      this.#append(changes.slice(i, i + snapshotBatch));
     }
     await this.#log.dropBefore(snapshotOffset);
     const snapshotBytes = this.#log.endByte - snapshotByte;

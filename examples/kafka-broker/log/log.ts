@@ -23,22 +23,6 @@ export interface Cursor {
   readonly position: number;
 }
 
-interface PendingAppend {
-  readonly batch: Buffer;
-  readonly header: BatchHeader;
-  readonly resolve: (baseOffset: number) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** With the offset that it gets, or, being repeated, got before. */
-interface PlacedAppend extends PendingAppend {
-  readonly baseOffset: number;
-  readonly isRepeated: boolean;
-}
-
-/** Most batches in one write: each makes two pieces, and the kernel takes 1024 at a time. */
-const batchesPerWrite = 512;
-
 /**
  * A partition's records: an append-only sequence of batches in segment files.
  *
@@ -53,10 +37,7 @@ export class Log {
   readonly #producers = new ProducerState();
   readonly #listeners = new Set<() => void>();
   #endOffset = 0;
-  #queue: PendingAppend[] = [];
-  #isWriting = false;
-  #written: Promise<void> = Promise.resolve();
-  #failure: Error | null = null;
+  #hasFailed = false;
   #closed = false;
 
   private constructor(directory: string, options: LogOptions) {
@@ -96,19 +77,23 @@ export class Log {
   }
 
   /**
-   * Appends a checked batch and gives its base offset once it is written. Batches get their
-   * offsets in the order of these calls; those that wait for a write go out in the next together.
+   * Appends a checked batch, writes it, and returns its base offset.
    *
    * @throws KafkaError for a batch out of its producer's order, or if the log can't be written
    */
-  append(batch: Buffer, header: BatchHeader): Promise<number> {
-    if (this.#closed) return Promise.reject(new KafkaError('UNKNOWN_TOPIC_OR_PARTITION'));
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ batch, header, resolve, reject });
-      if (this.#isWriting) return;
-      this.#isWriting = true;
-      this.#written = this.#write();
-    });
+  append(batch: Buffer, header: BatchHeader): number {
+    if (this.#closed) throw new KafkaError('UNKNOWN_TOPIC_OR_PARTITION');
+    if (this.#hasFailed) throw new KafkaError('KAFKA_STORAGE_ERROR');
+    const repeated = this.#producers.check(header);
+    if (repeated !== null) return repeated;
+    if (this.#active.size + header.size > this.#options.segmentBytes) this.roll();
+    const baseOffset = this.#endOffset;
+    this.#write(placeBatch(batch, header, baseOffset));
+    this.#active.admit(header, baseOffset);
+    this.#endOffset += header.count;
+    this.#producers.record(header, baseOffset);
+    this.#changed();
+    return baseOffset;
   }
 
   /** Finds the batch with the record of that offset, or the end for the end's offset. */
@@ -180,7 +165,7 @@ export class Log {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Begins a new segment with the next append. Only between appends. */
+  /** Begins a new segment with the next append. */
   roll(): void {
     if (this.#active.size === 0) return;
     this.#segments.push(new Segment(this.directory, this.#endOffset, this.endByte));
@@ -197,8 +182,7 @@ export class Log {
   async close(options: { sync: boolean } = { sync: true }): Promise<void> {
     this.#closed = true;
     this.#changed();
-    await this.#written;
-    const sync = options.sync && this.#failure === null;
+    const sync = options.sync && !this.#hasFailed;
     for (const segment of this.#segments) {
       try {
         await segment.close(sync);
@@ -223,75 +207,15 @@ export class Log {
     return next === undefined ? cursor : { segment: next, position: 0 };
   }
 
-  /** Runs the queue down; there is one of these at a time, so writes keep their order. */
-  async #write(): Promise<void> {
-    while (this.#queue.length > 0) {
-      const group = this.#takeGroup();
-      try {
-        await this.#writeGroup(group);
-      } catch (error) {
-        // What is on the disk now is known only after a restart. Kafka takes the folder offline.
-        this.#failure = error instanceof Error ? error : new Error(String(error));
-        this.#options.report(`${this.directory} can't be written any more: ${error}`);
-        for (const { reject } of group) reject(new KafkaError('KAFKA_STORAGE_ERROR'));
-      }
-    }
-    // Not in a callback of the promise: an append in between would wait for ever.
-    this.#isWriting = false;
-  }
-
-  /** The next batches of the queue that fit one segment and one write, refusals left out. */
-  #takeGroup(): PlacedAppend[] {
-    const group: PlacedAppend[] = [];
-    let bytes = this.#active.size;
-    let offset = this.#endOffset;
-    for (const pending of this.#queue.slice(0, batchesPerWrite)) {
-      const { header } = pending;
-      if (bytes > 0 && bytes + header.size > this.#options.segmentBytes) {
-        if (group.length > 0) break;
-        this.roll();
-        bytes = 0;
-      }
-      this.#queue.shift();
-      const placed = this.#place(pending, offset);
-      if (placed === null) continue;
-      group.push(placed);
-      if (placed.isRepeated) continue;
-      bytes += header.size;
-      offset += header.count;
-    }
-    return group;
-  }
-
-  /** Gives a batch its offset, or the one that it has already; refuses it if it's out of order. */
-  #place(pending: PendingAppend, offset: number): PlacedAppend | null {
-    const { batch, header, resolve, reject } = pending;
+  #write(parts: readonly Buffer[]): void {
     try {
-      if (this.#failure !== null) throw new KafkaError('KAFKA_STORAGE_ERROR');
-      const repeated = this.#producers.check(header);
-      if (repeated === null) this.#producers.record(header, offset);
-      const baseOffset = repeated ?? offset;
-      return { batch, header, resolve, reject, baseOffset, isRepeated: repeated !== null };
+      this.#active.write(parts);
     } catch (error) {
-      reject(error);
-      return null;
+      // What is on the disk now is known only after a restart. Kafka takes the folder offline.
+      this.#hasFailed = true;
+      this.#options.report(`${this.directory} can't be written any more: ${error}`);
+      throw new KafkaError('KAFKA_STORAGE_ERROR');
     }
-  }
-
-  async #writeGroup(group: readonly PlacedAppend[]): Promise<void> {
-    const fresh = group.filter(({ isRepeated }) => !isRepeated);
-    const segment = this.#active;
-    await segment.write(
-      fresh.flatMap(({ batch, header, baseOffset }) => placeBatch(batch, header, baseOffset)),
-    );
-    // In one step: a reader must never see the end's offset and the end's place apart.
-    for (const { header, baseOffset } of fresh) {
-      segment.admit(header, baseOffset);
-      this.#endOffset = baseOffset + header.count;
-    }
-    // A repeated batch may be one of these, so it too waits until they are written.
-    for (const { baseOffset, resolve } of group) resolve(baseOffset);
-    this.#changed();
   }
 
   #changed(): void {

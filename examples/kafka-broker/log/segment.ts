@@ -1,6 +1,7 @@
-import { constants, writevSync } from 'node:fs';
+import { closeSync, constants, fdatasync, openSync, writevSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { type BatchHeader, batchHeaderBytes, isIntact, readBatchHeader } from './batch.js';
 
 /** A batch's place in its segment. */
@@ -36,7 +37,8 @@ export class Segment {
   maxTimestamp = -1;
   readonly path: string;
   readonly #index: IndexEntry[] = [];
-  #handle: Promise<FileHandle> | null = null;
+  #reader: Promise<FileHandle> | null = null;
+  #writer: number | null = null;
 
   constructor(directory: string, baseOffset: number, startByte: number) {
     this.baseOffset = baseOffset;
@@ -51,14 +53,14 @@ export class Segment {
   }
 
   /**
-   * Writes placed batches (see `placeBatch`) after the end, to be admitted when this is done.
+   * Writes a placed batch (see `placeBatch`) after the end, to be admitted when this is done.
    *
-   * The call that writes is synchronous, as it is in Kafka's request handlers: it copies into the
-   * page cache, and that takes less time than to hand it to another thread and hear of it again.
+   * Synchronous, as it is in Kafka's request handlers: this copies into the page cache, and that
+   * takes less time than to hand it to another thread and hear of it again.
    */
-  async write(parts: readonly Buffer[]): Promise<void> {
-    const handle = await this.#open();
-    writeAll(handle.fd, parts, this.size);
+  write(parts: readonly Buffer[]): void {
+    this.#writer ??= openSync(this.path, constants.O_WRONLY | constants.O_CREAT);
+    writeAll(this.#writer, parts, this.size);
   }
 
   /** Makes the next written batch part of the segment: from now on it can be read. */
@@ -79,8 +81,8 @@ export class Segment {
    * size. `visit` sees each batch's header.
    */
   async recover(visit: (header: BatchHeader) => void): Promise<number> {
-    const handle = await this.#open();
-    const { size: fileSize } = await handle.stat();
+    const reader = await this.#openReader();
+    const { size: fileSize } = await reader.stat();
     let nextOffset = this.baseOffset;
     for await (const { header, bytes } of this.batches(0, fileSize, true)) {
       if (header.baseOffset !== nextOffset || !isIntact(bytes, header)) break;
@@ -135,11 +137,11 @@ export class Segment {
 
   /** Up to `length` bytes; fewer only where the file ends. */
   async read(position: number, length: number): Promise<Buffer> {
-    const handle = await this.#open();
+    const reader = await this.#openReader();
     const buffer = Buffer.allocUnsafe(length);
     let filled = 0;
     while (filled < length) {
-      const { bytesRead } = await handle.read(buffer, filled, length - filled, position + filled);
+      const { bytesRead } = await reader.read(buffer, filled, length - filled, position + filled);
       if (bytesRead === 0) break;
       filled += bytesRead;
     }
@@ -148,19 +150,22 @@ export class Segment {
 
   /** Cuts off everything that {@link recover} didn't take in. */
   async cutOffRest(): Promise<void> {
-    const handle = await this.#open();
-    await handle.truncate(this.size);
+    const reader = await this.#openReader();
+    await reader.truncate(this.size);
   }
 
-  /** Closes the file, once the operations on it are done; `sync` makes it outlast the machine. */
+  /** Closes the file, once the reads of it are done; `sync` makes it outlast the machine. */
   async close(sync = false): Promise<void> {
-    const handle = await this.#handle?.catch(() => null);
-    this.#handle = null;
-    if (!handle) return;
+    const writer = this.#writer;
+    const reader = this.#reader;
+    this.#writer = null;
+    this.#reader = null;
     try {
-      if (sync) await handle.datasync();
+      if (writer !== null && sync) await promisify(fdatasync)(writer);
     } finally {
-      await handle.close();
+      if (writer !== null) closeSync(writer);
+      const handle = await reader?.catch(() => null);
+      await handle?.close();
     }
   }
 
@@ -176,9 +181,9 @@ export class Segment {
   }
 
   /** Made or opened when first needed: a partition without data holds no file descriptor. */
-  #open(): Promise<FileHandle> {
-    this.#handle ??= open(this.path, constants.O_RDWR | constants.O_CREAT);
-    return this.#handle;
+  #openReader(): Promise<FileHandle> {
+    this.#reader ??= open(this.path, constants.O_RDWR | constants.O_CREAT);
+    return this.#reader;
   }
 }
 
