@@ -7,10 +7,7 @@ import { freePort, KeptBroker } from './kept-broker.mjs';
 
 /** What kafka-server-start.sh gives it. */
 const heapMb = 1024;
-/**
- * Bodies that become garbage count as memory of the old space until the next scavenge. V8 allows
- * an old space as small as this program's so little that it would mark it every 15 MB of them.
- */
+/** As `npm start` has it; docs/kafka-broker.md says why. */
 const nodeFlags = ['--initial-old-space-size=64'];
 const exampleFolder = `${root}build/bench/examples`;
 

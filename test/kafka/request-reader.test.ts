@@ -45,6 +45,38 @@ test('numbers that are not exact become the largest that are', () => {
   expect(largest.int64()).toBe(Number.MIN_SAFE_INTEGER);
 });
 
+test.each([
+  0,
+  1,
+  -1,
+  2 ** 31,
+  2 ** 32,
+  -(2 ** 32),
+  -(2 ** 32) - 1,
+  2 ** 40 + 5,
+  Number.MAX_SAFE_INTEGER,
+  Number.MIN_SAFE_INTEGER,
+])('%d is written as a bigint would be, and read again', (value) => {
+  const [bytes] = new ResponseWriter(false).int64(value).finish();
+  expect(bytes?.readBigInt64BE(0)).toBe(BigInt(value));
+  expect(readerOf(bytes as Buffer).int64()).toBe(value);
+});
+
+test('a response of any size is written in order, whatever room the writer began with', () => {
+  const large = Buffer.alloc(5000, 'y');
+  const output = new ResponseWriter(true);
+  for (let i = 0; i < 1000; i++) {
+    output.int32(i).string('z'.repeat(i));
+    if (i % 100 === 99) output.bytes(large);
+  }
+  const input = readerOf(Buffer.concat(output.finish()), true);
+  for (let i = 0; i < 1000; i++) {
+    expect(input.int32()).toBe(i);
+    expect(input.string()).toBe('z'.repeat(i));
+    if (i % 100 === 99) expect(input.bytes().equals(large)).toBe(true);
+  }
+});
+
 test('tagged fields of any number and size are skipped', () => {
   const writer = Writer.create().appendUnsignedVarInt(2);
   writer.appendUnsignedVarInt(0).appendUnsignedVarInt(3).append(Buffer.from('abc'));

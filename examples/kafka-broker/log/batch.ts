@@ -22,8 +22,6 @@ export interface BatchHeader {
 export const batchHeaderBytes = 61;
 /** Base offset and length: what the length itself doesn't count. */
 const lengthOverhead = 12;
-/** The base offset, the length and the leader epoch: what a broker writes, the CRC leaves out. */
-const brokerBytes = 16;
 const crcCovers = 21;
 const currentMagic = 2;
 const codecBits = 0b111;
@@ -82,15 +80,12 @@ export function checkProduced(bytes: Buffer, maxBatchBytes: number): BatchHeader
 }
 
 /**
- * The batch as it is stored, with its place in the log: a new head, and the rest as it came. The
- * producer's own bytes are neither copied nor changed.
+ * Makes a produced batch one of the log, in its own bytes: it gets its offset and the leader epoch,
+ * which its CRC leaves out.
  */
-export function placeBatch(bytes: Buffer, header: BatchHeader, baseOffset: number): Buffer[] {
-  const head = Buffer.allocUnsafe(brokerBytes);
-  writeInt64(head, baseOffset, 0);
-  head.writeInt32BE(header.size - lengthOverhead, 8);
-  head.writeInt32BE(0, 12); // the leader epoch: the only broker has led from the beginning
-  return [head, bytes.subarray(brokerBytes)];
+export function placeBatch(bytes: Buffer, baseOffset: number): void {
+  writeInt64(bytes, baseOffset, 0);
+  bytes.writeInt32BE(0, 12); // the only broker has led from the beginning
 }
 
 /** How many of these bytes, which begin with a batch, are batches in full. */

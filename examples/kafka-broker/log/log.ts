@@ -77,7 +77,7 @@ export class Log {
   }
 
   /**
-   * Appends a checked batch, writes it, and returns its base offset.
+   * Appends a checked batch, writes it, and returns its base offset, which the batch then begins with.
    *
    * @throws KafkaError for a batch out of its producer's order, or if the log can't be written
    */
@@ -88,7 +88,8 @@ export class Log {
     if (repeated !== null) return repeated;
     if (this.#active.size + header.size > this.#options.segmentBytes) this.roll();
     const baseOffset = this.#endOffset;
-    this.#write(placeBatch(batch, header, baseOffset));
+    placeBatch(batch, baseOffset);
+    this.#write(batch);
     this.#active.admit(header, baseOffset);
     this.#endOffset += header.count;
     this.#producers.record(header, baseOffset);
@@ -207,9 +208,9 @@ export class Log {
     return next === undefined ? cursor : { segment: next, position: 0 };
   }
 
-  #write(parts: readonly Buffer[]): void {
+  #write(batch: Buffer): void {
     try {
-      this.#active.write(parts);
+      this.#active.write(batch);
     } catch (error) {
       // What is on the disk now is known only after a restart. Kafka takes the folder offline.
       this.#hasFailed = true;

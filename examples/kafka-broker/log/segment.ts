@@ -1,4 +1,4 @@
-import { closeSync, constants, fdatasync, openSync, writevSync } from 'node:fs';
+import { closeSync, constants, fdatasync, openSync, writeSync } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -58,9 +58,19 @@ export class Segment {
    * Synchronous, as it is in Kafka's request handlers: this copies into the page cache, and that
    * takes less time than to hand it to another thread and hear of it again.
    */
-  write(parts: readonly Buffer[]): void {
+  write(batch: Buffer): void {
     this.#writer ??= openSync(this.path, constants.O_WRONLY | constants.O_CREAT);
-    writeAll(this.#writer, parts, this.size);
+    let written = 0;
+    // A short write is followed by one that throws what kept it short, or by one that goes through.
+    while (written < batch.length) {
+      written += writeSync(
+        this.#writer,
+        batch,
+        written,
+        batch.length - written,
+        this.size + written,
+      );
+    }
   }
 
   /** Makes the next written batch part of the segment: from now on it can be read. */
@@ -185,27 +195,4 @@ export class Segment {
     this.#reader ??= open(this.path, constants.O_RDWR | constants.O_CREAT);
     return this.#reader;
   }
-}
-
-/** Writes everything, or throws what keeps it from being written. */
-function writeAll(fd: number, parts: readonly Buffer[], at: number): void {
-  let position = at;
-  let rest = parts;
-  while (rest.length > 0) {
-    const bytesWritten = writevSync(fd, rest, position);
-    position += bytesWritten;
-    // A short write is followed by one that tells why, or by one that goes through.
-    rest = dropBytes(rest, bytesWritten);
-  }
-}
-
-function dropBytes(parts: readonly Buffer[], count: number): readonly Buffer[] {
-  let left = count;
-  let whole = 0;
-  for (const part of parts) {
-    if (left < part.length) return [part.subarray(left), ...parts.slice(whole + 1)];
-    left -= part.length;
-    whole++;
-  }
-  return [];
 }

@@ -86,16 +86,12 @@ export class RequestReader {
   }
 
   nullableArray<T>(entry: () => T): T[] | null {
-    return this.#entries(() => {
-      const value = entry();
-      this.tags();
-      return value;
-    });
+    return this.#entries(entry, true);
   }
 
   /** An array of integers or strings, which have no tagged fields of their own. */
   list<T>(entry: () => T): T[] {
-    return this.#entries(entry) ?? [];
+    return this.#entries(entry, false) ?? [];
   }
 
   /** Skips the tagged fields at the end of a structure: none of them matters to this broker. */
@@ -109,14 +105,19 @@ export class RequestReader {
     }
   }
 
-  #entries<T>(entry: () => T): T[] | null {
+  #entries<T>(entry: () => T, areStructures: boolean): T[] | null {
     const count = this.flexible ? this.#varint() - 1 : this.int32();
     if (count === -1) return null;
     // No entry is shorter than a byte.
-    if (count < -1 || count > this.#remaining) fail(`an array of ${count} entries`);
+    if (count < -1 || count > this.#remaining()) fail(`an array of ${count} entries`);
     this.#entriesLeft -= count;
     if (this.#entriesLeft < 0) fail(`more than ${maxEntries} array entries`);
-    return Array.from({ length: count }, entry);
+    const values: T[] = [];
+    while (values.length < count) {
+      values.push(entry());
+      if (areStructures) this.tags();
+    }
+    return values;
   }
 
   /** An unsigned number of 32 bits, seven of them in a byte. */
@@ -135,13 +136,14 @@ export class RequestReader {
   /** Goes on by so many bytes, which must be there; returns the place of the first. */
   #take(bytes: number): number {
     if (bytes < 0) fail(`a length of ${bytes}`);
-    if (bytes > this.#remaining) fail(`${bytes} bytes expected, ${this.#remaining} left`);
+    const left = this.#remaining();
+    if (bytes > left) fail(`${bytes} bytes expected, ${left} left`);
     const at = this.#position;
     this.#position += bytes;
     return at;
   }
 
-  get #remaining(): number {
+  #remaining(): number {
     return this.#body.length - this.#position;
   }
 }
