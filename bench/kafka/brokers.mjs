@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, run } from '../commands.mjs';
 import { javaArguments, whyAbsent } from './jars.mjs';
-import { freePort, KeptBroker } from './kept-broker.mjs';
+import { freePort, KeptBroker, removeLeftOvers } from './kept-broker.mjs';
 
 /** What kafka-server-start.sh gives it. */
 const heapMb = 1024;
@@ -27,8 +27,9 @@ export const apacheKafka = new KeptBroker('Apache Kafka', {
 export const exampleBroker = example('example broker', {});
 export const inlineExampleBroker = example('example broker, inline', { NETWORK_THREADS: '0' });
 
-/** Compiles the example. */
-export function buildExample() {
+/** Compiles the example, and makes room. */
+export async function buildBrokers() {
+  await removeLeftOvers();
   const compiler = `${root}node_modules/typescript/bin/tsc`;
   run(process.execPath, [compiler, '-p', 'tsconfig.examples.json', '--outDir', exampleFolder]);
 }

@@ -1,16 +1,21 @@
 // A broker that is started once and kept for all its measurements: a virtual machine has to run for
 // seconds until it has compiled what it runs, and both brokers are treated alike.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Child } from '../children.mjs';
-import { runLoad } from '../load.mjs';
+import { buildFolder, runLoad } from '../load.mjs';
 
 /** Apache Kafka answers after 5 to 12 seconds. */
 const startMs = 60_000;
 const startPollMs = 100;
+const brokersFolder = `${buildFolder}/brokers`;
+
+/** Removes what brokers of an interrupted run have left. */
+export function removeLeftOvers() {
+  return rm(brokersFolder, { recursive: true, force: true });
+}
 
 export class KeptBroker {
   name;
@@ -23,8 +28,8 @@ export class KeptBroker {
   /**
    * @param {string} name
    * @param {{ absent?: string, isOurs?: boolean,
-   *   command: (port: number, folder: string) => Promise<Command> }} options what to run, to serve on that
-   *   port with all its files in that folder
+   *   command: (port: number, folder: string) => Promise<Command> }} options what to run, to serve on
+   *   that port with all its files in that folder
    *
    * @typedef {{ file: string, args: string[], env?: Record<string, string> }} Command
    */
@@ -58,7 +63,8 @@ export class KeptBroker {
   }
 
   async #run(core) {
-    const folder = await mkdtemp(join(tmpdir(), 'odradek-bench-'));
+    await mkdir(brokersFolder, { recursive: true });
+    const folder = await mkdtemp(join(brokersFolder, 'broker-'));
     const port = await freePort();
     const { file, args, env } = await this.#command(port, folder);
     const child = new Child(this.name, file, args, { core, env });
@@ -66,7 +72,6 @@ export class KeptBroker {
       await answering(port, child);
     } catch (error) {
       await child.kill();
-      await rm(folder, { recursive: true });
       throw error;
     }
     return { port, child, folder };

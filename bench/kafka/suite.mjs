@@ -1,6 +1,6 @@
 // Kafka's protocol: the example broker against Apache Kafka's own.
 import { ratioGoal } from '../goals.mjs';
-import { apacheKafka, buildExample, exampleBroker, inlineExampleBroker } from './brokers.mjs';
+import { apacheKafka, buildBrokers, exampleBroker, inlineExampleBroker } from './brokers.mjs';
 import { whyAbsent } from './jars.mjs';
 import { produce } from './producer.mjs';
 
@@ -58,5 +58,5 @@ export const kafka = {
     ratioGoal('Produce 100 B', inline, 'perCpuSecond', { atLeast: 2 }, apache),
     ratioGoal('Produce 1 KB', inline, 'perCpuSecond', { atLeast: 2 }, apache),
   ],
-  build: buildExample,
+  build: buildBrokers,
 };

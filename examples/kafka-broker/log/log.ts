@@ -77,7 +77,8 @@ export class Log {
   }
 
   /**
-   * Appends a checked batch, writes it, and returns its base offset, which the batch then begins with.
+   * Appends a checked batch, writes it, and returns its base offset. The batch begins with that from
+   * then on.
    *
    * @throws KafkaError for a batch out of its producer's order, or if the log can't be written
    */
