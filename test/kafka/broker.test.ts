@@ -4,7 +4,7 @@ import { fetchV17, metadataV12, produceV11 } from '@platformatic/kafka';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createBroker } from '../../examples/kafka-broker/broker.js';
 import { Client } from '../support/client.js';
-import { transports } from '../support/transports.js';
+import { placed, placements } from '../support/transports.js';
 import { until, within } from '../support/wait.js';
 import { ProtocolClient } from './protocol-client.js';
 import {
@@ -18,13 +18,13 @@ import {
 /** Long enough that a test which waits for it fails. */
 const forEver = 60_000;
 
-describe.each(transports)('the broker over the %s transport', (transport) => {
+describe.each(placements)('the broker, %s', (placement) => {
   let running: RunningBroker;
   let client: ProtocolClient;
   let topicId: string;
 
   beforeEach(async () => {
-    running = await startBroker({ transport });
+    running = await startBroker(placed(placement));
     client = await ProtocolClient.connect(running.broker.port);
     topicId = await makeTopic('t');
   });
@@ -143,7 +143,7 @@ describe.each(transports)('the broker over the %s transport', (transport) => {
       await until(() => running.broker.requestsInFlight === 1, 'the fetch waiting');
       other.client.reset();
       // A paused socket of `node:net` notices a reset only when it is written to.
-      if (transport === 'js') await produce('so that there is something to write');
+      if (placement === 'js') await produce('so that there is something to write');
       await until(() => running.broker.requestsInFlight === 0, 'the end of the fetch');
     });
 
@@ -261,7 +261,7 @@ describe.each(transports)('the broker over the %s transport', (transport) => {
   describe('restarts', () => {
     test('cut off a torn tail, say so, and go on at the right offset', async () => {
       const dataDir = await temporaryFolder();
-      const first = await startBroker({ transport, dataDir });
+      const first = await startBroker({ ...placed(placement), dataDir });
       client = await ProtocolClient.connect(first.broker.port);
       topicId = await makeTopic('t');
       for (const value of ['one', 'two', 'three']) await produce(value);
@@ -269,7 +269,7 @@ describe.each(transports)('the broker over the %s transport', (transport) => {
       const file = join(dataDir, 'topics', 't', '0', '00000000000000000000.log');
       await truncate(file, (await storedBytes(dataDir, 't')) - 3);
 
-      const second = await startBroker({ transport, dataDir });
+      const second = await startBroker({ ...placed(placement), dataDir });
       expect(second.lines).toEqual([
         expect.stringMatching(/0{20}\.log: cut off \d+ bytes after offset 1 /),
       ]);
@@ -283,7 +283,7 @@ describe.each(transports)('the broker over the %s transport', (transport) => {
       const dataDir = await temporaryFolder();
       const seen = new Set<string>();
       for (let round = 0; round < 3; round++) {
-        const { broker } = await startBroker({ transport, dataDir });
+        const { broker } = await startBroker({ ...placed(placement), dataDir });
         client = await ProtocolClient.connect(broker.port);
         const { clusterId, topics } = await client.flexible(metadataV12, ['t'], true, false);
         seen.add(`${clusterId} ${topics[0].topicId}`);
@@ -296,7 +296,7 @@ describe.each(transports)('the broker over the %s transport', (transport) => {
 
     test('forget a deleted topic', async () => {
       const dataDir = await temporaryFolder();
-      const { broker } = await startBroker({ transport, dataDir });
+      const { broker } = await startBroker({ ...placed(placement), dataDir });
       client = await ProtocolClient.connect(broker.port);
       const id = await makeTopic('t');
       await produce('old');
@@ -304,7 +304,7 @@ describe.each(transports)('the broker over the %s transport', (transport) => {
       expect(await makeTopic('t')).not.toBe(id);
       expect(await produce('new')).toBe(0);
       await broker.close();
-      const again = await startBroker({ transport, dataDir });
+      const again = await startBroker({ ...placed(placement), dataDir });
       client = await ProtocolClient.connect(again.broker.port);
       topicId = await makeTopic('t');
       expect(await fetch()).toEqual(['new']);
@@ -313,25 +313,25 @@ describe.each(transports)('the broker over the %s transport', (transport) => {
 
   test('a data folder serves one broker at a time', async () => {
     const dataDir = await temporaryFolder();
-    const { broker } = await startBroker({ transport, dataDir });
-    const second = createBroker({ transport, dataDir, port: 0 });
+    const { broker } = await startBroker({ ...placed(placement), dataDir });
+    const second = createBroker({ ...placed(placement), dataDir, port: 0 });
     await expect(second.start()).rejects.toThrow(`process id ${process.pid}`);
     await broker.close();
     // Left behind by a process that is gone: ids are below 2^22.
     await writeFile(join(dataDir, 'broker.pid'), '4194305');
-    await startBroker({ transport, dataDir });
+    await startBroker({ ...placed(placement), dataDir });
   });
 
   test('a port in use fails the start, and frees the folder', async () => {
     const dataDir = await temporaryFolder();
     const { port } = running.broker;
-    const second = createBroker({ transport, dataDir, port });
+    const second = createBroker({ ...placed(placement), dataDir, port });
     await expect(second.start()).rejects.toMatchObject({ code: 'ERR_ODRADEK_LISTEN' });
-    await startBroker({ transport, dataDir });
+    await startBroker({ ...placed(placement), dataDir });
   });
 
   test('there are no more partitions than the limit', async () => {
-    const { broker } = await startBroker({ transport, maxPartitions: 5 });
+    const { broker } = await startBroker({ ...placed(placement), maxPartitions: 5 });
     client = await ProtocolClient.connect(broker.port);
     const create = async (topic: string, numPartitions: number) => {
       const topics = [{ topic, numPartitions, replicationFactor: 1 }];
