@@ -33,6 +33,10 @@ export const closeReasonNumbers = {
   DEADLINE: 14,
   /** The loop that served this connection ended (its poller was lost). */
   REACTOR_LOST: 15,
+  /** The handler thread that had a request was lost, and `onHandlerError` made no reply. */
+  HANDLER_LOST: 16,
+  /** A handler took longer than `handlerTimeoutMs`, and `onHandlerError` made no reply. */
+  HANDLER_TIMEOUT: 17,
 } as const;
 
 export type CloseCode = keyof typeof closeReasonNumbers;
@@ -57,6 +61,8 @@ const messages: Record<CloseCode, string> = {
   SERVER_CLOSED: 'the server closed',
   DEADLINE: 'the server closed before the connection was done',
   REACTOR_LOST: 'the loop that served the connection ended',
+  HANDLER_LOST: 'the handler thread was lost',
+  HANDLER_TIMEOUT: 'the handler took too long',
 };
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */

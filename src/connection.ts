@@ -156,6 +156,12 @@ export class ServerConnection<State = unknown> implements Connection<State> {
           `custom(), got ${describe(framing)}`,
       );
     }
+    if (framing.kind === 'custom' && this.listenerConfig.handler === null) {
+      throw new OdradekError(
+        'ERR_ODRADEK_INVALID_ARGUMENT',
+        "custom() framing is a function, which a server with a handlerPool can't use",
+      );
+    }
     if (this.closing || this.ended || (!this.connecting && this.inFlight === 0)) {
       throw new OdradekError(
         'ERR_ODRADEK_SET_FRAMING',

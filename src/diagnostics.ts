@@ -7,11 +7,13 @@ import { channel } from 'node:diagnostics_channel';
  * - `odradek.connection.opened`: `{ server, connection }`
  * - `odradek.connection.closed`: `{ server, connection, reason }`
  * - `odradek.handler.error`: `{ server, request, error }`
+ * - `odradek.handler.threadLost`: `{ server, loss }`
  * - `odradek.accept.error`: `{ server, listener, error }`
  */
 export const channels = {
   connectionOpened: channel('odradek.connection.opened'),
   connectionClosed: channel('odradek.connection.closed'),
   handlerError: channel('odradek.handler.error'),
+  handlerThreadLost: channel('odradek.handler.threadLost'),
   acceptError: channel('odradek.accept.error'),
 } as const;

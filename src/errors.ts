@@ -29,6 +29,18 @@ export const errorCodes = {
    * of the connection is in flight.
    */
   ERR_ODRADEK_SET_FRAMING: 'The framing cannot be changed at this moment',
+  /**
+   * The module of a `handlerPool` can't be loaded, has no handler, or its `setup` failed; `cause` has
+   * the error. `start()` and `resizeHandlerPool()` reject with it.
+   */
+  ERR_ODRADEK_HANDLER_MODULE: 'The module of the handler pool cannot be used',
+  /**
+   * The handler thread that had the request crashed, ran out of memory or exited; `cause` has its
+   * error, where one is known. Given to `onHandlerError`.
+   */
+  ERR_ODRADEK_HANDLER_LOST: 'The handler thread was lost',
+  /** A handler took longer than `handlerTimeoutMs`. Given to `onHandlerError`. */
+  ERR_ODRADEK_HANDLER_TIMEOUT: 'The handler took too long',
   /** The reactor lost a thread or its poller. Emitted as `fatal`. */
   ERR_ODRADEK_REACTOR_LOST: 'The reactor lost one of its loops',
 } as const;

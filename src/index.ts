@@ -11,7 +11,15 @@ export {
   type SplitFrame,
   varintPrefixed,
 } from './framing.js';
-export type { Metrics, ProcessorMetrics, TransportMetrics } from './metrics.js';
+export type { HandlerContext, HandlerModule } from './handler-pool/handler-module.js';
+export type { HandlerPoolOptions } from './handler-pool/handler-pool-options.js';
+export type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
+export type {
+  HandlerThreadMetrics,
+  Metrics,
+  ProcessorMetrics,
+  TransportMetrics,
+} from './metrics.js';
 export type {
   ConnectDecision,
   Handler,

@@ -4,6 +4,18 @@ export interface Metrics extends TransportMetrics {
   /** Requests in handlers' hands. */
   readonly requestsInFlight: number;
   readonly handlerErrorsTotal: number;
+  /** One entry per thread of a `handlerPool`; without one empty. */
+  readonly handlerThreads: readonly HandlerThreadMetrics[];
+}
+
+/** What one thread of the handler pool did, its predecessors included. */
+export interface HandlerThreadMetrics {
+  readonly thread: number;
+  /** Requests that it has begun and not answered. */
+  readonly inFlight: number;
+  readonly startedTotal: number;
+  /** Times it was replaced. */
+  readonly restarts: number;
 }
 
 export interface TransportMetrics {

@@ -5,6 +5,11 @@ import type { CloseReason } from './close-reason.js';
 import type { Connection } from './connection.js';
 import { OdradekError } from './errors.js';
 import { type Framing, isFraming, lengthPrefixed } from './framing.js';
+import {
+  checkHandlerPool,
+  type HandlerPoolOptions,
+  type HandlerPoolSettings,
+} from './handler-pool/handler-pool-options.js';
 import type { closeConnection, Reply } from './reply.js';
 import { makeReplyFramer, type ReplyFramer } from './reply-framer.js';
 import type { Request } from './request.js';
@@ -46,6 +51,18 @@ export interface SocketServerOptions<State = unknown> {
   frameReplies?: boolean;
   /** Answers requests on this thread; may be async. Needed unless every listener has its own. */
   handler?: Handler<State>;
+  /**
+   * Answers requests on threads of their own, instead of `handler` and the listeners' own ones.
+   * `onConnect`, `onDisconnect` and `onHandlerError` stay on this thread.
+   */
+  handlerPool?: HandlerPoolOptions;
+  /**
+   * How long a handler may take, in milliseconds: 1 to 2147483647, default 0: for ever. A request
+   * that is older goes to `onHandlerError` with `ERR_ODRADEK_HANDLER_TIMEOUT`, its `signal` aborts, and
+   * what the handler answers later is ignored. A thread of the pool that is blocked for longer is
+   * replaced; a handler that blocks this thread can't be stopped.
+   */
+  handlerTimeoutMs?: number;
   /**
    * Called once for each connection before its first request. May refuse by returning
    * `closeConnection` or throwing, or greet the client by returning bytes; may be async, and
@@ -108,12 +125,15 @@ export interface Listener<State = unknown> {
   readonly framing: Framing;
   readonly frameReplies: boolean;
   readonly framer: ReplyFramer;
-  readonly handler: Handler<State>;
+  /** Without one requests go to the handler pool. */
+  readonly handler: Handler<State> | null;
 }
 
 /** Options with every default filled in and every value checked. */
 export interface Settings<State = unknown> {
   readonly listeners: readonly Listener<State>[];
+  readonly handlerPool: HandlerPoolSettings | null;
+  readonly handlerTimeoutMs: number;
   readonly onConnect: SocketServerOptions<State>['onConnect'];
   readonly onDisconnect: SocketServerOptions<State>['onDisconnect'];
   readonly onHandlerError: SocketServerOptions<State>['onHandlerError'];
@@ -138,6 +158,8 @@ const optionNames = [
   'framing',
   'frameReplies',
   'handler',
+  'handlerPool',
+  'handlerTimeoutMs',
   'onConnect',
   'onDisconnect',
   'onHandlerError',
@@ -173,6 +195,13 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
   const threads = Math.max(1, Math.min(3, Math.floor(availableParallelism() / 4)));
   return {
     listeners: checkListeners(options),
+    handlerPool: options.handlerPool === undefined ? null : checkHandlerPool(options.handlerPool),
+    handlerTimeoutMs: checkInteger(
+      'handlerTimeoutMs',
+      options.handlerTimeoutMs ?? 0,
+      0,
+      2_147_483_647,
+    ),
     onConnect: options.onConnect,
     onDisconnect: options.onDisconnect,
     onHandlerError: options.onHandlerError,
@@ -249,11 +278,6 @@ function checkListener<State>(
         `set frameReplies: false and let the handler frame them`,
     );
   }
-  checkType(`${at}.handler`, listener.handler, 'function');
-  const handler = listener.handler ?? options.handler;
-  if (handler === undefined) {
-    throw invalidOption('handler', `a function (${at} has none of its own)`, handler);
-  }
   return {
     index,
     name,
@@ -263,8 +287,34 @@ function checkListener<State>(
     framing,
     frameReplies,
     framer: makeReplyFramer(framing, frameReplies),
-    handler,
+    handler: checkHandler(listener, at, framing, options),
   };
+}
+
+/** The listener's handler, or `null` where the pool handles its requests. */
+function checkHandler<State>(
+  listener: ListenerOptions<State>,
+  at: string,
+  framing: Framing,
+  options: SocketServerOptions<State>,
+): Handler<State> | null {
+  checkType(`${at}.handler`, listener.handler, 'function');
+  const handler = listener.handler ?? options.handler;
+  if (options.handlerPool === undefined) {
+    if (handler !== undefined) return handler;
+    throw invalidOption('handler', `a function (${at} has none of its own)`, handler);
+  }
+  if (handler !== undefined) {
+    const name = listener.handler === undefined ? 'handler' : `${at}.handler`;
+    throw invalidOption(name, 'left out where there is a handlerPool', handler);
+  }
+  if (framing.kind === 'custom') {
+    throw new OdradekError(
+      'ERR_ODRADEK_INVALID_OPTION',
+      `${at}: custom() framing is a function of this thread, which a handlerPool can't use`,
+    );
+  }
+  return null;
 }
 
 function isHost(host: string): boolean {

@@ -22,8 +22,8 @@ export interface Request<State = unknown> {
   /** When the loop had read the frame's last byte, in milliseconds on `performance.now()`'s scale. */
   readonly receivedAt: number;
   /**
-   * Aborts when the client resets the connection, when the service closes it, or when `close()`
-   * reaches its deadline. A client's FIN alone doesn't abort: it still gets its answer. Made only
+   * Aborts when the client resets the connection, when the service closes it, when the handler has
+   * taken longer than `handlerTimeoutMs`, or when `close()` reaches its deadline. A client's FIN alone doesn't abort: it still gets its answer. Made only
    * when asked for.
    */
   readonly signal: AbortSignal;
@@ -45,12 +45,15 @@ export class ServerRequest<State = unknown> implements Request<State> {
   readonly framer: ReplyFramer;
   /** The handler's value or error has come (a thenable may try twice). */
   returned = false;
+  /** It has failed since the handler took too long, and may still take its time. */
+  isLate = false;
   /** The reply was given to the transport, or the connection ended first. */
   answered = false;
   readonly #memory: ArrayBufferLike;
   readonly #frameOffset: number;
   readonly #frameBytes: number;
   #abort: AbortController | null = null;
+  #abortReason: Error | undefined = undefined;
   #sent: { promise: Promise<SentOutcome>; resolve: (outcome: SentOutcome) => void } | null = null;
 
   constructor(
@@ -80,7 +83,8 @@ export class ServerRequest<State = unknown> implements Request<State> {
   get signal(): AbortSignal {
     if (this.#abort === null) {
       this.#abort = new AbortController();
-      if (this.connection.aborted) this.#abort.abort(this.connection.abortReason);
+      const { aborted, abortReason } = this.connection;
+      if (aborted || this.isLate) this.#abort.abort(this.#abortReason ?? abortReason);
       else if (!this.answered) this.connection.watched.add(this);
     }
     return this.#abort.signal;
@@ -109,6 +113,7 @@ export class ServerRequest<State = unknown> implements Request<State> {
   }
 
   abort(reason: Error): void {
+    this.#abortReason ??= reason;
     this.#abort?.abort(reason);
   }
 }

@@ -1,10 +1,14 @@
 import { EventEmitter } from 'node:events';
+import { performance } from 'node:perf_hooks';
 import { checkInteger, checkNames } from './check.js';
 import type { CloseCode, CloseReason } from './close-reason.js';
 import type { Connection, ServerConnection } from './connection.js';
 import { channels } from './diagnostics.js';
 import { describe, OdradekError } from './errors.js';
-import { InThreadHandlerPool } from './handler-pool.js';
+import { checkThreads } from './handler-pool/handler-pool-options.js';
+import { InThreadHandlerPool } from './handler-pool/in-thread-handler-pool.js';
+import type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
+import { makeWorkerPool, type WorkerPool } from './handler-pool/worker-pool.js';
 import type { Metrics } from './metrics.js';
 import { checkOptions, type Settings, type SocketServerOptions } from './options.js';
 import { closeConnection } from './reply.js';
@@ -28,14 +32,22 @@ export interface CloseSummary {
 export interface ServerEvents<State> {
   connectionOpened: [connection: Connection<State>];
   connectionClosed: [connection: Connection<State>, reason: CloseReason];
-  /** A handler or a hook failed. `request` is null where `onConnect` or `onDisconnect` did. */
+  /**
+   * A handler or a hook failed. `request` is null where `onConnect`, `onDisconnect` or the
+   * `teardown` of a handler thread did.
+   */
   handlerError: [error: unknown, request: Request<State> | null];
+  /** A thread of the handler pool crashed, ran out of memory, exited or was blocked. */
+  handlerThreadLost: [loss: HandlerThreadLoss];
   acceptError: [error: NodeJS.ErrnoException, listener: string];
   fatal: [error: Error];
   close: [summary: CloseSummary];
 }
 
 const defaultCloseTimeoutMs = 5000;
+
+/** What handler threads get for their `teardown` even where `close()` has reached its deadline. */
+const leastTeardownMs = 100;
 
 /**
  * A server that speaks one framed protocol per listener: Kafka's SocketServer for TypeScript.
@@ -54,6 +66,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   readonly #settings: Settings<State>;
   readonly #transport: Transport<State>;
   readonly #pool: InThreadHandlerPool<State>;
+  /** Where the handlers have threads of their own. */
+  readonly #workers: WorkerPool<State> | null;
   readonly #connections = new Set<ServerConnection<State>>();
   /**
    * Requests whose handler may await `close()` itself, by connection. The drain waits for those
@@ -70,11 +84,17 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     super();
     this.#settings = checkOptions(options);
     this.#transport = selectTransport(this.#settings, this.#transportEvents());
+    this.#workers = makeWorkerPool(this.#settings, this.#transport, {
+      given: (request) => this.#pool.startClock(request),
+      lost: (loss) => this.#threadLost(loss),
+      failed: (error) => this.#handlerFailed(error, null),
+    });
     this.#pool = new InThreadHandlerPool(
       this.#transport,
       this.#settings,
       (error, request) => this.#handlerFailed(error, request),
       () => this.#checkDrained(),
+      this.#workers?.runner,
     );
   }
 
@@ -84,23 +104,56 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   }
 
   /**
-   * Opens every listener; resolves when every loop runs. On an error everything already opened is
-   * closed again, and the server can't be started a second time.
+   * Sets up the handler threads, if there are any, then opens every listener; resolves when every
+   * loop runs. On an error everything already opened is closed again, and the server can't be
+   * started a second time.
    *
-   * @throws OdradekError `ERR_ODRADEK_LISTEN`, `ERR_ODRADEK_HOST`, `ERR_ODRADEK_THREAD`,
-   *   `ERR_ODRADEK_INVALID_STATE` (started before, or closed meanwhile)
+   * @throws OdradekError `ERR_ODRADEK_HANDLER_MODULE`, `ERR_ODRADEK_LISTEN`, `ERR_ODRADEK_HOST`,
+   *   `ERR_ODRADEK_THREAD`, `ERR_ODRADEK_INVALID_STATE` (started before, or closed meanwhile)
    */
   async start(): Promise<void> {
     if (this.#state !== 'new') throw invalidState('start()', this.#state);
     this.#state = 'starting';
     try {
+      await this.#workers?.threads.start();
+      this.#checkStarting();
       await this.#transport.start();
+      this.#checkStarting();
     } catch (error) {
-      if (this.#state === 'starting') this.#state = 'closed';
+      if (this.#state === 'starting') {
+        await this.#workers?.threads.stop(defaultCloseTimeoutMs);
+        this.#state = 'closed';
+      }
       throw error;
     }
-    if (this.#state !== 'starting') throw invalidState('start()', this.#state);
+    this.#workers?.threads.attach();
     this.#state = 'running';
+  }
+
+  #checkStarting(): void {
+    if (this.#state !== 'starting') throw invalidState('start()', this.#state);
+  }
+
+  /**
+   * Changes the number of handler threads while the server runs: new ones are loaded and set up
+   * before they take requests; those that leave answer what they have, then tear down. Calls are
+   * served one after the other, and superseded by `close()`.
+   *
+   * @param threads 1 to 256
+   * @throws OdradekError `ERR_ODRADEK_INVALID_ARGUMENT` for another number,
+   *   `ERR_ODRADEK_INVALID_STATE` without a `handlerPool`, or unless the server runs,
+   *   `ERR_ODRADEK_HANDLER_MODULE` if a new thread can't be set up; then the number stays
+   */
+  async resizeHandlerPool(threads: number): Promise<void> {
+    checkThreads(threads);
+    if (this.#workers === null) {
+      throw new OdradekError(
+        'ERR_ODRADEK_INVALID_STATE',
+        'resizeHandlerPool() on a server without a handlerPool',
+      );
+    }
+    if (this.#state !== 'running') throw invalidState('resizeHandlerPool()', this.#state);
+    await this.#workers.threads.resize(threads);
   }
 
   /**
@@ -151,6 +204,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   async #close(timeoutMs: number): Promise<CloseSummary> {
     const wasUp = this.#state === 'running' || this.#state === 'starting';
     this.#state = 'closing';
+    const deadline = performance.now() + timeoutMs;
     const answeredBefore = wasUp ? this.#transport.metrics().responsesTotal : 0;
     if (wasUp) {
       this.#transport.drain();
@@ -159,6 +213,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       if (this.#exempt.size > 0) await new Promise((resolve) => setImmediate(resolve));
     }
     this.#transport.destroy('DEADLINE');
+    this.#pool.close();
+    await this.#workers?.threads.stop(Math.max(leastTeardownMs, deadline - performance.now()));
     this.#state = 'closed';
     const completed = wasUp ? this.#transport.metrics().responsesTotal - answeredBefore : 0;
     const summary = { completed, cut: this.#cut };
@@ -194,12 +250,14 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   /** A running server keeps the process alive (the default). */
   ref(): this {
     this.#transport.ref();
+    this.#workers?.threads.hold(true);
     return this;
   }
 
   /** Lets the process end although the server runs. */
   unref(): this {
     this.#transport.unref();
+    this.#workers?.threads.hold(false);
     return this;
   }
 
@@ -210,12 +268,14 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       ...this.#transport.metrics(),
       requestsInFlight: this.#pool.inFlight,
       handlerErrorsTotal: this.#pool.errorsTotal,
+      handlerThreads: this.#workers?.threads.metrics() ?? [],
     };
   }
 
   #transportEvents(): TransportEvents<State> {
     return {
       connectionOpened: (connection) => this.#connectionOpened(connection),
+      admits: (request) => this.#workers?.admits(request) ?? true,
       requestReceived: (request) => this.#pool.receive(request),
       turnEnded: () => this.#pool.endTurn(),
       connectionReset: (connection) => connection.abort(new Error('the client is gone')),
@@ -283,6 +343,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   #connectionClosed(connection: ServerConnection<State>, reason: CloseReason): void {
     connection.end(reason.code);
     this.#pool.ended(connection);
+    this.#workers?.forget(connection);
     this.#connections.delete(connection);
     if (this.#state === 'closing') this.#cut += reason.unanswered;
     this.#callOnDisconnect(connection, reason);
@@ -300,6 +361,13 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     } catch (error) {
       this.#handlerFailed(error, null);
     }
+  }
+
+  #threadLost(loss: HandlerThreadLoss): void {
+    if (channels.handlerThreadLost.hasSubscribers) {
+      channels.handlerThreadLost.publish({ server: this, loss });
+    }
+    this.#emit('handlerThreadLost', loss);
   }
 
   /** Never throws: it is called in the middle of a turn. */

@@ -40,6 +40,9 @@ export interface Transport<State = unknown> {
   /** A request's reply is given to {@link reply}, or its connection has ended. */
   settled(): void;
 
+  /** Requests that the handler pool did not admit may be admitted now. */
+  admitAgain(): void;
+
   /** Settles a request that no handler will see, since its connection is closing or gone. */
   discard(request: ServerRequest<State>): void;
 
@@ -83,6 +86,11 @@ export interface Transport<State = unknown> {
 export interface TransportEvents<State = unknown> {
   /** Comes before anything else about the connection. */
   connectionOpened(connection: ServerConnection<State>): void;
+  /**
+   * Whether the handler pool can begin a request at this moment. One that it can't stays in the
+   * queue, and the pool calls {@link Transport.admitAgain} later.
+   */
+  admits(request: ServerRequest<State>): boolean;
   /** One complete frame. Frames of a connection come in order. */
   requestReceived(request: ServerRequest<State>): void;
   /** The transport has delivered all that it had for this turn. */

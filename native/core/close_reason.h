@@ -23,6 +23,8 @@ enum class CloseReason : uint8_t {
   kServerClosed = 13,
   kDeadline = 14,
   kReactorLost = 15,
+  kHandlerLost = 16,
+  kHandlerTimeout = 17,
 };
 
 }  // namespace odradek

@@ -34,6 +34,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
     this.requestChannel = new RequestChannel(
       settings.queuedMaxRequests,
       settings.maxPendingRequests,
+      (request) => events.admits(request),
     );
   }
 
@@ -77,6 +78,11 @@ export class JsProcessor<State> implements ChannelHost<State> {
 
   settled(): void {
     this.requestChannel.settle();
+    this.#goOnLater();
+  }
+
+  admitAgain(): void {
+    this.requestChannel.admitAgain();
     this.#goOnLater();
   }
 

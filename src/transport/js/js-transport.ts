@@ -99,6 +99,10 @@ export class JsTransport<State = unknown> implements Transport<State> {
     this.#processor.settled();
   }
 
+  admitAgain(): void {
+    this.#processor.admitAgain();
+  }
+
   discard(request: ServerRequest<State>): void {
     this.#processor.discard(request);
   }

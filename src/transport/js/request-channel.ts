@@ -16,12 +16,21 @@ export interface Waiter<State> extends ServerConnection<State> {
 export class RequestChannel<State, W extends Waiter<State>> {
   readonly #queuedMax: number;
   readonly #pendingMax: number;
+  readonly #admits: (request: ServerRequest<State>) => boolean;
   readonly #queue = new Fifo<ServerRequest<State>>();
   /** Insertion order is waiting order. */
   readonly #waiters = new Set<W>();
   #pending = 0;
+  /** No request of the queue is admitted at this moment. */
+  #isRefused = false;
 
-  constructor(queuedMaxRequests: number, maxPendingRequests: number) {
+  /** @param admits whether the handler pool can begin a request now */
+  constructor(
+    queuedMaxRequests: number,
+    maxPendingRequests: number,
+    admits: (request: ServerRequest<State>) => boolean,
+  ) {
+    this.#admits = admits;
     this.#queuedMax = queuedMaxRequests;
     this.#pendingMax = maxPendingRequests;
   }
@@ -46,7 +55,7 @@ export class RequestChannel<State, W extends Waiter<State>> {
   /** Whether something here can go on now: a request be taken, or a waiter be given room. */
   get canGoOn(): boolean {
     return (
-      (this.#queue.length > 0 && this.#pending < this.#pendingMax) ||
+      (this.#queue.length > 0 && this.#pending < this.#pendingMax && !this.#isRefused) ||
       (this.#waiters.size > 0 && this.hasRoom)
     );
   }
@@ -54,11 +63,20 @@ export class RequestChannel<State, W extends Waiter<State>> {
   /** Queues a request. Only where {@link hasRoom}. */
   put(request: ServerRequest<State>): void {
     this.#queue.push(request);
+    this.#isRefused = false;
   }
 
-  /** Takes the oldest request, unless as many as allowed are pending. */
+  /** Takes the oldest request that is admitted, unless as many as allowed are pending. */
   take(): ServerRequest<State> | undefined {
-    return this.#pending < this.#pendingMax ? this.#queue.shift() : undefined;
+    if (this.#pending >= this.#pendingMax || this.#isRefused) return undefined;
+    const request = this.#queue.shiftFirst(this.#admits);
+    if (request === undefined) this.#isRefused = this.#queue.length > 0;
+    return request;
+  }
+
+  /** What was not admitted may be now. */
+  admitAgain(): void {
+    this.#isRefused = false;
   }
 
   /** A taken request was given to its handler: it is pending from here. */

@@ -447,6 +447,9 @@ export class NativeTransport<State> implements Transport<State> {
     this.#judge(connection);
   }
 
+  /** The core asks nobody: it keeps what nobody claims. */
+  admitAgain(): void {}
+
   discard(request: ServerRequest<State>): void {
     const connection = request.connection as NativeConnection<State>;
     if (connection.ended) return;

@@ -1,11 +1,37 @@
-import type { CloseCode } from './close-reason.js';
-import type { ServerConnection } from './connection.js';
-import { OdradekError } from './errors.js';
-import type { Settings } from './options.js';
-import { type ReplyParts, takeReplyApart } from './reply.js';
-import { ReplyOrder } from './reply-order.js';
-import type { ServerRequest } from './request.js';
-import type { Transport } from './transport.js';
+import type { CloseCode } from '../close-reason.js';
+import type { ServerConnection } from '../connection.js';
+import { OdradekError } from '../errors.js';
+import type { Handler, Settings } from '../options.js';
+import { type ReplyParts, takeReplyApart } from '../reply.js';
+import { ReplyOrder } from '../reply-order.js';
+import type { ServerRequest } from '../request.js';
+import type { Transport } from '../transport.js';
+import { HandlerClock } from './handler-clock.js';
+
+/** Who runs the handlers. */
+export interface HandlerRunner<State> {
+  /** Runs a request's handler, or gives the request to somebody who does: a reply or a promise. */
+  run(request: ServerRequest<State>): unknown;
+  /**
+   * Whether the handler has begun when {@link run} returns. Where not, its time counts from the
+   * call of {@link InThreadHandlerPool.startClock}.
+   */
+  readonly isImmediate: boolean;
+}
+
+/** Runs the handler of the request's listener, which has one where there are no others to run it. */
+function inThread<State>(): HandlerRunner<State> {
+  return {
+    run: (request) => (request.connection.listenerConfig.handler as Handler<State>)(request),
+    isImmediate: true,
+  };
+}
+
+/** What the pool needs to know of the server's options. */
+export type HandlerPoolLimits<State> = Pick<
+  Settings<State>,
+  'maxInFlightPerConnection' | 'handlerTimeoutMs' | 'onHandlerError'
+>;
 
 /**
  * Kafka's KafkaRequestHandlerPool, in the thread of the server: starts handlers, no more than
@@ -25,6 +51,9 @@ export class InThreadHandlerPool<State> {
   readonly #transport: Transport<State>;
   /** Requests of a connection that may be in flight. */
   readonly #most: number;
+  readonly #timeoutMs: number;
+  readonly #clock: HandlerClock<State>;
+  readonly #runner: HandlerRunner<State>;
   readonly #onHandlerError: Settings<State>['onHandlerError'];
   readonly #reportError: (error: unknown, request: ServerRequest<State>) => void;
   /** Where several requests of a connection may be in flight: another one is the first of them. */
@@ -34,12 +63,16 @@ export class InThreadHandlerPool<State> {
 
   constructor(
     transport: Transport<State>,
-    settings: Pick<Settings<State>, 'maxInFlightPerConnection' | 'onHandlerError'>,
+    settings: HandlerPoolLimits<State>,
     reportError: (error: unknown, request: ServerRequest<State>) => void,
     onNextInOrder: () => void,
+    runner: HandlerRunner<State> = inThread(),
   ) {
     this.#transport = transport;
     this.#most = settings.maxInFlightPerConnection;
+    this.#timeoutMs = settings.handlerTimeoutMs;
+    this.#clock = new HandlerClock(this.#timeoutMs, (request) => this.#late(request));
+    this.#runner = runner;
     this.#onHandlerError = settings.onHandlerError;
     this.#reportError = reportError;
     this.#onNextInOrder = onNextInOrder;
@@ -83,7 +116,7 @@ export class InThreadHandlerPool<State> {
     this.current = request;
     connection.isStarting = true;
     try {
-      value = connection.listenerConfig.handler(request);
+      value = this.#runner.run(request);
       // Looking for `then` may run the program's code too, and throw.
       isAwaited = !(value instanceof Uint8Array) && isThenable(value);
     } catch (error) {
@@ -115,6 +148,7 @@ export class InThreadHandlerPool<State> {
       this.#contain(request, returned, () => {
         this.#failed(request, error);
       });
+    if (this.#runner.isImmediate) this.#clock.start(request);
     try {
       value.then(fulfilled, rejected);
     } catch (error) {
@@ -122,8 +156,28 @@ export class InThreadHandlerPool<State> {
     }
   }
 
+  /** The handler has the request from here on: see {@link HandlerRunner.isImmediate}. */
+  startClock(request: ServerRequest<State>): void {
+    if (!request.returned) this.#clock.start(request);
+  }
+
+  /** The handler has taken too long: whatever it says from here on is ignored. */
+  #late(request: ServerRequest<State>): void {
+    request.isLate = true;
+    const error = new OdradekError(
+      'ERR_ODRADEK_HANDLER_TIMEOUT',
+      `a request was with its handler for longer than ${this.#timeoutMs} ms`,
+    );
+    request.abort(error);
+    this.#failed(request, error);
+    this.#startNext(request.connection);
+    this.#scheduleFlush();
+  }
+
   /** Runs a handler's second half, at whatever moment its promise settles. */
   #contain(request: ServerRequest<State>, check: () => void, settle: () => void): void {
+    if (request.isLate) return;
+    this.#clock.end(request);
     try {
       check();
     } catch (error) {
@@ -155,6 +209,11 @@ export class InThreadHandlerPool<State> {
     for (let i = 0; i < connection.inFlight; i++) this.#transport.settled();
     connection.order?.clear();
     connection.dropBacklog();
+  }
+
+  /** The server has ended: no request is late any more. */
+  close(): void {
+    this.#clock.clear();
   }
 
   /** Sends what a hook or a call outside of any turn has given to the transport. */
@@ -193,24 +252,24 @@ export class InThreadHandlerPool<State> {
     }
     if (isAwaited) {
       Promise.resolve(value).then(
-        (result) => this.#errorReplied(request, result),
+        (result) => this.#errorReplied(request, result, error),
         (second) => {
           this.#reportError(second, request);
-          this.#errorReplied(request, undefined);
+          this.#errorReplied(request, undefined, error);
         },
       );
     } else {
-      this.#finishFailed(request, value);
+      this.#finishFailed(request, value, error);
     }
   }
 
-  #errorReplied(request: ServerRequest<State>, value: unknown): void {
-    this.#finishFailed(request, value);
+  #errorReplied(request: ServerRequest<State>, value: unknown, error: unknown): void {
+    this.#finishFailed(request, value, error);
     this.#startNext(request.connection);
     this.#scheduleFlush();
   }
 
-  #finishFailed(request: ServerRequest<State>, value: unknown): void {
+  #finishFailed(request: ServerRequest<State>, value: unknown, failure: unknown): void {
     let parts: ReplyParts | null = null;
     if (value !== undefined) {
       try {
@@ -221,7 +280,7 @@ export class InThreadHandlerPool<State> {
         this.#reportError(error, request);
       }
     }
-    if (parts === null) this.#finish(request, null, 'HANDLER_ERROR');
+    if (parts === null) this.#finish(request, null, closeCodeFor(failure));
     else this.#finish(request, parts.bytes, parts.close ? 'CLOSED_BY_HANDLER' : null);
   }
 
@@ -292,6 +351,13 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
     typeof value === 'object' &&
     typeof (value as { then?: unknown }).then === 'function'
   );
+}
+
+/** Why a connection ends whose request failed for this and got no reply. */
+function closeCodeFor(error: unknown): CloseCode {
+  const code = error instanceof OdradekError ? error.code : null;
+  if (code === 'ERR_ODRADEK_HANDLER_LOST') return 'HANDLER_LOST';
+  return code === 'ERR_ODRADEK_HANDLER_TIMEOUT' ? 'HANDLER_TIMEOUT' : 'HANDLER_ERROR';
 }
 
 function byteLength(bytes: Uint8Array | readonly Uint8Array[]): number {

@@ -1,0 +1,85 @@
+import type { MessagePort, TransferListItem } from 'node:worker_threads';
+import type { PackedError } from './error-crossing.js';
+import type { MessageAttachment } from './message-protocol.js';
+
+/** How a thread gets its requests: made by the transport, see {@link HandlerLink}. */
+export type Attachment = MessageAttachment;
+
+/** What a transport gives to one handler thread; each replacement gets a new one. */
+export interface HandlerLink {
+  /** Posted to the thread, with {@link transferList}. */
+  readonly attachment: Attachment;
+  readonly transferList: readonly TransferListItem[];
+  /** Requests that the thread has begun and not answered. */
+  readonly inFlight: number;
+  readonly startedTotal: number;
+  /** Gives the thread nothing more; resolves when it has answered what it had. */
+  retire(): Promise<void>;
+  /**
+   * The thread is gone, or about to be: what it had begun fails with `error`, the rest goes back to
+   * the head of the queue.
+   */
+  detach(error: Error): Detached;
+}
+
+/** What became of a lost thread's requests. */
+export interface Detached {
+  /** Requests that it had begun: they have failed. */
+  readonly started: number;
+  /** Requests that it had and had not begun: another thread gets them. */
+  readonly requeued: number;
+}
+
+/** The transport's side of a pool. */
+export interface HandlerLinks {
+  link(thread: number): HandlerLink;
+}
+
+/** A thread of the pool was lost: the event `handlerThreadLost`. */
+export interface HandlerThreadLoss extends Detached {
+  /** The thread's number. */
+  readonly thread: number;
+  /**
+   * `ERR_ODRADEK_HANDLER_LOST`, `ERR_ODRADEK_HANDLER_TIMEOUT` (it was blocked), or
+   * `ERR_ODRADEK_HANDLER_MODULE` (a replacement could not be set up).
+   */
+  readonly error: Error;
+  /** In how many milliseconds the next one is started; `null` where the pool needs none any more. */
+  readonly restartInMs: number | null;
+}
+
+export interface HandlerThreadsEvents {
+  lost(loss: HandlerThreadLoss): void;
+  teardownFailed(error: unknown): void;
+}
+
+/** What a thread is born with: its `workerData`. */
+export interface ThreadData {
+  readonly control: MessagePort;
+  /** The URL of the handlers' module. */
+  readonly module: string;
+  readonly thread: number;
+  readonly data: unknown;
+  /** Shared with the server's thread, see {@link threadStatus}. */
+  readonly status: Int32Array;
+}
+
+/** Places in `ThreadData.status`. */
+export const threadStatus = {
+  /** The last ping that the thread's event loop has taken. */
+  pong: 0,
+} as const;
+
+/** What the server's thread says on the control port. */
+export type ToThread =
+  | { readonly kind: 'attach'; readonly attachment: Attachment }
+  | { readonly kind: 'ping'; readonly count: number }
+  | { readonly kind: 'stop' };
+
+/** What the thread says there. */
+export type FromThread =
+  | { readonly kind: 'ready' }
+  /** The module can't be used: the thread ends. */
+  | { readonly kind: 'unusable'; readonly error: PackedError }
+  /** Its end goes on. */
+  | { readonly kind: 'teardownFailed'; readonly error: PackedError };

@@ -1,0 +1,117 @@
+import type { Connection } from '../connection.js';
+import { describe, OdradekError } from '../errors.js';
+import { type Framing, isFraming } from '../framing.js';
+import type { Request, SentOutcome } from '../request.js';
+import { unpackError } from './error-crossing.js';
+import type {
+  ConnectionFacts,
+  FromHandler,
+  RequestMessage,
+  ToHandler,
+} from './message-protocol.js';
+
+type Say = (message: FromHandler) => void;
+
+/** A connection as a handler thread sees it; the server's thread has the real one. */
+export class WorkerConnection implements Connection {
+  readonly id: string;
+  readonly listener: string;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** This thread's own. */
+  state: unknown = undefined;
+  /** Its requests that this thread has begun and not answered, oldest first. */
+  readonly open = new Set<WorkerRequest>();
+  /** The request whose handler runs at this moment, in its synchronous part. */
+  beginning: WorkerRequest | null = null;
+  isClosed = false;
+  readonly #number: number;
+  readonly #say: Say;
+
+  constructor(number: number, facts: ConnectionFacts, say: Say) {
+    this.id = facts.id;
+    this.listener = facts.listener;
+    this.remoteAddress = facts.remoteAddress;
+    this.remotePort = facts.remotePort;
+    this.#number = number;
+    this.#say = say;
+  }
+
+  close(detail?: string): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.#say({ kind: 'close', connection: this.#number, detail });
+  }
+
+  setFraming(framing: Framing): void {
+    if (!isFraming(framing) || framing.kind === 'custom') {
+      throw new OdradekError(
+        'ERR_ODRADEK_INVALID_ARGUMENT',
+        `framing must come from lengthPrefixed(), varintPrefixed(), delimited() or raw(); ` +
+          `custom() is a function, which can't leave this thread; got ${describe(framing)}`,
+      );
+    }
+    const [oldest] = this.open;
+    if (this.isClosed || oldest === undefined) {
+      throw new OdradekError(
+        'ERR_ODRADEK_SET_FRAMING',
+        'call it while a request of this connection is in its handler',
+      );
+    }
+    // Whether others of the connection are in flight is known on the server's thread.
+    this.#say({ kind: 'setFraming', id: (this.beginning ?? oldest).id, framing });
+  }
+}
+
+/** A request as a handler thread sees it. */
+export class WorkerRequest implements Request {
+  readonly id: number;
+  readonly body: Buffer;
+  readonly connection: WorkerConnection;
+  readonly receivedAt: number;
+  /** The handler's value or error has come (a thenable may try twice). */
+  returned = false;
+  readonly #say: Say;
+  #abort: AbortController | null = null;
+  #sent: { promise: Promise<SentOutcome>; resolve: (outcome: SentOutcome) => void } | null = null;
+
+  constructor(message: RequestMessage, connection: WorkerConnection, say: Say) {
+    const { body } = message;
+    this.id = message.id;
+    this.body = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+    this.connection = connection;
+    this.receivedAt = message.receivedAt;
+    this.#say = say;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === null) {
+      this.#abort = new AbortController();
+      if (!this.returned) this.#say({ kind: 'watchSignal', id: this.id });
+    }
+    return this.#abort.signal;
+  }
+
+  get sent(): Promise<SentOutcome> {
+    if (this.#sent === null) {
+      let resolve: (outcome: SentOutcome) => void = () => undefined;
+      const promise = new Promise<SentOutcome>((settle) => {
+        resolve = settle;
+      });
+      this.#sent = { promise, resolve };
+      if (this.returned) resolve({ ok: false, reason: 'ASKED_TOO_LATE' });
+      else this.#say({ kind: 'watchSent', id: this.id });
+    }
+    return this.#sent.promise;
+  }
+
+  /** Whether the server's thread will have a word to say after the answer. */
+  get sentAsked(): boolean {
+    return this.#sent !== null;
+  }
+
+  hear(message: ToHandler & { kind: 'abort' | 'sent' }): void {
+    if (message.kind === 'sent') this.#sent?.resolve(message.outcome);
+    else this.#abort?.abort(unpackError(message.reason));
+  }
+}

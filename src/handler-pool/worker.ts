@@ -1,0 +1,58 @@
+/**
+ * What a thread of the handler pool runs: it loads the handlers' module, says that it is ready, and
+ * takes requests as soon as it is attached to a transport.
+ */
+import { workerData } from 'node:worker_threads';
+import { packError } from './error-crossing.js';
+import { type HandlerModule, loadHandlerModule, moduleError } from './handler-module.js';
+import { MessageHandler } from './message-handler.js';
+import {
+  type Attachment,
+  type FromThread,
+  type ThreadData,
+  type ToThread,
+  threadStatus,
+} from './thread-protocol.js';
+
+const { control, module, thread, data, status } = workerData as ThreadData;
+let loaded: HandlerModule | null = null;
+let isStopping = false;
+
+function say(message: FromThread): void {
+  control.postMessage(message);
+}
+
+function attach(handlers: HandlerModule, attachment: Attachment): void {
+  new MessageHandler(handlers.default, attachment).start();
+}
+
+async function stop(): Promise<void> {
+  if (isStopping) return;
+  isStopping = true;
+  try {
+    await loaded?.teardown?.();
+  } catch (error) {
+    say({ kind: 'teardownFailed', error: packError(error) });
+  }
+  process.exit();
+}
+
+control.on('message', (message: ToThread) => {
+  if (message.kind === 'ping') Atomics.store(status, threadStatus.pong, message.count);
+  else if (message.kind === 'stop') void stop();
+  else if (loaded !== null) attach(loaded, message.attachment);
+});
+
+try {
+  const handlers = await loadHandlerModule(module);
+  try {
+    await handlers.setup?.({ thread, data });
+  } catch (cause) {
+    throw moduleError(`setup of ${module} failed`, cause);
+  }
+  loaded = handlers;
+  say({ kind: 'ready' });
+} catch (error) {
+  say({ kind: 'unusable', error: packError(error) });
+  process.exit();
+}
