@@ -45,6 +45,8 @@ export class ServerRequest<State = unknown> implements Request<State> {
   readonly framer: ReplyFramer;
   /** The handler's value or error has come (a thenable may try twice). */
   returned = false;
+  /** Why its connection ends, should it fail and get no reply. */
+  failCode: CloseCode = 'HANDLER_ERROR';
   /** It has failed since the handler took too long, and may still take its time. */
   isLate = false;
   /** The reply was given to the transport, or the connection ended first. */

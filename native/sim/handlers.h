@@ -1,5 +1,5 @@
 // The JavaScript thread of a simulation: claims requests, answers them at once, late or never, and
-// takes events, by the same rules as src/transport/native and src/handler-pool/in-thread-handler-pool.ts.
+// takes events, by the same rules as src/transport/native and the in-thread handler pool.
 #pragma once
 
 #include <cstdint>

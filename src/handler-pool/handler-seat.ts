@@ -74,7 +74,7 @@ export class HandlerSeat {
     this.#lost(new OdradekError('ERR_ODRADEK_HANDLER_TIMEOUT', text));
   }
 
-  #lost(error: Error): void {
+  #lost(error: OdradekError): void {
     const link = this.#link;
     this.#worker = null;
     this.#link = null;

@@ -164,6 +164,7 @@ export class InThreadHandlerPool<State> {
   /** The handler has taken too long: whatever it says from here on is ignored. */
   #late(request: ServerRequest<State>): void {
     request.isLate = true;
+    request.failCode = 'HANDLER_TIMEOUT';
     const error = new OdradekError(
       'ERR_ODRADEK_HANDLER_TIMEOUT',
       `a request was with its handler for longer than ${this.#timeoutMs} ms`,
@@ -252,24 +253,24 @@ export class InThreadHandlerPool<State> {
     }
     if (isAwaited) {
       Promise.resolve(value).then(
-        (result) => this.#errorReplied(request, result, error),
+        (result) => this.#errorReplied(request, result),
         (second) => {
           this.#reportError(second, request);
-          this.#errorReplied(request, undefined, error);
+          this.#errorReplied(request, undefined);
         },
       );
     } else {
-      this.#finishFailed(request, value, error);
+      this.#finishFailed(request, value);
     }
   }
 
-  #errorReplied(request: ServerRequest<State>, value: unknown, error: unknown): void {
-    this.#finishFailed(request, value, error);
+  #errorReplied(request: ServerRequest<State>, value: unknown): void {
+    this.#finishFailed(request, value);
     this.#startNext(request.connection);
     this.#scheduleFlush();
   }
 
-  #finishFailed(request: ServerRequest<State>, value: unknown, failure: unknown): void {
+  #finishFailed(request: ServerRequest<State>, value: unknown): void {
     let parts: ReplyParts | null = null;
     if (value !== undefined) {
       try {
@@ -280,7 +281,7 @@ export class InThreadHandlerPool<State> {
         this.#reportError(error, request);
       }
     }
-    if (parts === null) this.#finish(request, null, closeCodeFor(failure));
+    if (parts === null) this.#finish(request, null, request.failCode);
     else this.#finish(request, parts.bytes, parts.close ? 'CLOSED_BY_HANDLER' : null);
   }
 
@@ -351,13 +352,6 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
     typeof value === 'object' &&
     typeof (value as { then?: unknown }).then === 'function'
   );
-}
-
-/** Why a connection ends whose request failed for this and got no reply. */
-function closeCodeFor(error: unknown): CloseCode {
-  const code = error instanceof OdradekError ? error.code : null;
-  if (code === 'ERR_ODRADEK_HANDLER_LOST') return 'HANDLER_LOST';
-  return code === 'ERR_ODRADEK_HANDLER_TIMEOUT' ? 'HANDLER_TIMEOUT' : 'HANDLER_ERROR';
 }
 
 function byteLength(bytes: Uint8Array | readonly Uint8Array[]): number {

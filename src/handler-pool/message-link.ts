@@ -122,7 +122,7 @@ export class MessageLink<State> implements HandlerLink {
     if (this.#calls.size === 0) this.#retired?.();
   }
 
-  detach(error: Error): Detached {
+  detach(error: OdradekError): Detached {
     if (this.#isDetached) return { started: 0, requeued: 0 };
     Atomics.store(this.#status, linkStatus.detached, 1);
     // What it had said before is still true.
@@ -139,9 +139,12 @@ export class MessageLink<State> implements HandlerLink {
     for (const call of this.#calls.values()) (call.id <= lastBegun ? begun : others).push(call);
     this.#calls.clear();
     this.#events.lost(others);
+    const isTimeout = error.code === 'ERR_ODRADEK_HANDLER_TIMEOUT';
     for (const call of begun) {
+      const { request } = call;
+      request.failCode = isTimeout ? 'HANDLER_TIMEOUT' : 'HANDLER_LOST';
       // What nobody waits for any more hasn't failed.
-      if (call.request.connection.ended) call.answer(noReply);
+      if (request.connection.ended) call.answer(noReply);
       else call.fail(error);
     }
     this.#retired?.();

@@ -1,4 +1,5 @@
 import type { MessagePort, TransferListItem } from 'node:worker_threads';
+import type { OdradekError } from '../errors.js';
 import type { PackedError } from './error-crossing.js';
 import type { MessageAttachment } from './message-protocol.js';
 
@@ -19,7 +20,7 @@ export interface HandlerLink {
    * The thread is gone, or about to be: what it had begun fails with `error`, the rest goes back to
    * the head of the queue.
    */
-  detach(error: Error): Detached;
+  detach(error: OdradekError): Detached;
 }
 
 /** What became of a lost thread's requests. */
@@ -43,7 +44,7 @@ export interface HandlerThreadLoss extends Detached {
    * `ERR_ODRADEK_HANDLER_LOST`, `ERR_ODRADEK_HANDLER_TIMEOUT` (it was blocked), or
    * `ERR_ODRADEK_HANDLER_MODULE` (a replacement could not be set up).
    */
-  readonly error: Error;
+  readonly error: OdradekError;
   /** In how many milliseconds the next one is started; `null` where the pool needs none any more. */
   readonly restartInMs: number | null;
 }

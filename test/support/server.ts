@@ -1,6 +1,7 @@
 import {
   type CloseReason,
   type Connection,
+  type HandlerThreadLoss,
   type Metrics,
   type Request,
   SocketServer,
@@ -22,6 +23,7 @@ export class TestServer<State = unknown> {
   readonly opened = new Inbox<Connection<State>>('connectionOpened');
   readonly closed = new Inbox<CloseReason>('connectionClosed');
   readonly errors = new Inbox<HandlerError>('handlerError');
+  readonly losses = new Inbox<HandlerThreadLoss>('handlerThreadLost');
   readonly #listeners: readonly string[];
   readonly #clients: Client[] = [];
 
@@ -30,6 +32,7 @@ export class TestServer<State = unknown> {
     this.#listeners = listeners;
     server.on('connectionOpened', this.opened.push);
     server.on('connectionClosed', (_connection, reason) => this.closed.push(reason));
+    server.on('handlerThreadLost', this.losses.push);
     server.on('handlerError', (error, request) =>
       this.errors.push({ error, request: request as Request | null }),
     );
@@ -98,7 +101,7 @@ export function makeServer<State = unknown>(
 ): TestServer<State> {
   const listeners = options.listeners ?? [{ port: 0 }];
   const server = new SocketServer<State>({
-    handler: (request) => request.body,
+    ...(options.handlerPool === undefined ? { handler: (request) => request.body } : {}),
     networkThreads: 2,
     ...options,
     listeners,

@@ -1,0 +1,3 @@
+import { nothing } from 'odradek';
+
+export default nothing;

@@ -1,0 +1,1 @@
+module.exports = ({ body }) => Buffer.from(`common.cjs: ${body}`);

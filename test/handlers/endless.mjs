@@ -1,0 +1,2 @@
+export const setup = () => new Promise(() => undefined);
+export default ({ body }) => body;

@@ -1,0 +1,2 @@
+export const setup = 'soon';
+export default ({ body }) => body;
