@@ -19,6 +19,7 @@ import { makeServer, startServer } from './support/server.js';
 import { transports } from './support/transports.js';
 
 const handler: SocketServerOptions['handler'] = ({ body }) => body;
+const bare = { listeners: [{ port: 0 }], transport: 'js' };
 const good = { listeners: [{ port: 0 }], handler };
 
 /** The error that a call throws, which must be a coded one. */
@@ -34,6 +35,10 @@ function thrown(call: () => unknown): OdradekError {
 
 describe('options', () => {
   const listener = (options: object) => ({ ...good, listeners: [{ port: 0, ...options }] });
+  const pool = (options: object) => ({
+    ...bare,
+    handlerPool: { module: new URL('file:///handler.js'), ...options },
+  });
 
   it.each<[string, object, RegExp]>([
     ['an unknown option', { ...good, threads: 3 }, /no option "threads"; it has listeners, /],
@@ -101,6 +106,40 @@ describe('options', () => {
       { handler, listeners: [{ port: 0 }, { port: 0 }] },
       /two listeners have the name "PLAINTEXT"/,
     ],
+    ['no pool at all', { ...bare, handlerPool: null }, /options of handlerPool must be an object/],
+    ['an unknown option of a pool', pool({ size: 3 }), /handlerPool has no option "size"/],
+    ['a pool without a module', { ...bare, handlerPool: {} }, /handlerPool\.module.*undefined/],
+    ['a relative path', pool({ module: './handler.js' }), /file: URL or an absolute path.*"\./],
+    ['a module by its name', pool({ module: 'handlers' }), /module.*got "handlers"/],
+    ['a module from elsewhere', pool({ module: new URL('https://a.b/c.js') }), /of URL$/],
+    ['no thread', pool({ threads: 0 }), /handlerPool\.threads.*1 to 256, got 0/],
+    ['too many threads', pool({ threads: 257 }), /handlerPool\.threads.*got 257/],
+    ['an unknown affinity', pool({ affinity: 'ip' }), /affinity.*'any' or 'connection', got "ip"/],
+    ['no concurrency', pool({ concurrency: 0 }), /concurrency.*1 to 65536, got 0/],
+    ['data that can not be copied', pool({ data: { f() {} } }), /data.*structuredClone.*object/],
+    ['an unknown limit', pool({ resourceLimits: { heap: 1 } }), /resourceLimits.*"heap"/],
+    ['a limit of 0', pool({ resourceLimits: { stackSizeMb: 0 } }), /stackSizeMb.*above 0, got 0/],
+    [
+      'a handler beside a pool',
+      { ...pool({}), handler },
+      /handler must be left out where there is a handlerPool, got function/,
+    ],
+    [
+      "a listener's handler beside a pool",
+      { ...pool({}), listeners: [{ port: 0, handler }] },
+      /listeners\[0\]\.handler must be left out/,
+    ],
+    [
+      'custom() framing with a pool',
+      { ...pool({}), framing: custom(() => null) },
+      /listeners\[0\]: custom\(\) framing is a function/,
+    ],
+    ['a negative handlerTimeoutMs', { ...good, handlerTimeoutMs: -1 }, /handlerTimeoutMs.*got -1/],
+    [
+      'too long a handlerTimeoutMs',
+      { ...good, handlerTimeoutMs: 2 ** 31 },
+      /handlerTimeoutMs.*0 to 2147483647, got 2147483648/,
+    ],
   ])('refuse %s', (_name, options, message) => {
     const error = thrown(() => new SocketServer(options as SocketServerOptions));
     expect(error.code).toBe('ERR_ODRADEK_INVALID_OPTION');
@@ -127,6 +166,27 @@ describe('options', () => {
     const error = thrown(make);
     expect(error.code).toBe('ERR_ODRADEK_INVALID_OPTION');
     expect(error.message).toMatch(message);
+  });
+
+  it.each<[string, object]>([
+    ['a URL', { module: new URL('file:///a/handler.js') }],
+    ['the text of one', { module: 'file:///a/handler.js' }],
+    ['a path', { module: '/a/handler.js' }],
+  ])('take the module of a pool by %s', (_name, options) => {
+    const server = new SocketServer(pool(options) as SocketServerOptions);
+    expect(server.metrics().handlerThreads).toEqual([]);
+  });
+
+  it('refuse custom() framing later, too, where a pool handles the requests', async () => {
+    const testServer = await startServer('js', {
+      handlerPool: { module: new URL('handlers/echo.mjs', import.meta.url), threads: 1 },
+      onConnect: (connection) => connection.setFraming(custom(() => null)),
+    });
+    const client = await testServer.connect();
+    await client.readToEnd();
+    const { error } = await testServer.errors.next();
+    expect(error).toMatchObject({ code: 'ERR_ODRADEK_INVALID_ARGUMENT' });
+    expect(await testServer.closed.next()).toMatchObject({ code: 'REFUSED' });
   });
 
   it('are told apart by code and text', () => {
