@@ -86,6 +86,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     this.#transport = selectTransport(this.#settings, this.#transportEvents());
     this.#workers = makeWorkerPool(this.#settings, this.#transport, {
       given: (request) => this.#pool.startClock(request),
+      takenBack: (request) => this.#pool.stopClock(request),
       lost: (loss) => this.#threadLost(loss),
       failed: (error) => this.#handlerFailed(error, null),
     });

@@ -139,6 +139,22 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
     });
   });
 
+  it('is replaced again where its successor can not be set up', async () => {
+    const { testServer, shared } = await startPool(transport, {}, { onHandlerError });
+    const client = await testServer.connect();
+    shared.refuse(2);
+    client.send(frames(['exit 1', 'echo 1']));
+    expect(await client.readTexts(2)).toEqual(['ERR_ODRADEK_HANDLER_LOST', 'echo 1']);
+    expect(await testServer.losses.next()).toMatchObject({ started: 1, restartInMs: 0 });
+    for (const restartInMs of [100, 200]) {
+      const loss = await testServer.losses.next();
+      expect(loss).toMatchObject({ thread: 0, started: 0, requeued: 0, restartInMs });
+      expect(loss.error).toMatchObject({ code: 'ERR_ODRADEK_HANDLER_MODULE' });
+      expect(loss.error.cause).toEqual(new Error('not now'));
+    }
+    expect(shared.count('setups')).toBe(4);
+  });
+
   it('leaves its requests to the others while it is not replaced', async () => {
     const { testServer } = await startPool(transport, { threads: 2 }, { onHandlerError });
     const client = await testServer.connect();

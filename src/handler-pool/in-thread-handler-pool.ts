@@ -161,6 +161,11 @@ export class InThreadHandlerPool<State> {
     if (!request.returned) this.#clock.start(request);
   }
 
+  /** The handler has not got it after all. */
+  stopClock(request: ServerRequest<State>): void {
+    this.#clock.end(request);
+  }
+
   /** The handler has taken too long: whatever it says from here on is ignored. */
   #late(request: ServerRequest<State>): void {
     request.isLate = true;

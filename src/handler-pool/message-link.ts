@@ -6,6 +6,7 @@ import { closeConnection, noReply, type Reply, replyAndClose } from '../reply.js
 import { packError, unpackError } from './error-crossing.js';
 import {
   type AnswerMessage,
+  type ConnectionFacts,
   type FromHandler,
   linkStatus,
   type MessageAttachment,
@@ -47,6 +48,7 @@ export class MessageLink<State> implements HandlerLink {
   #lastNumber = 0;
   /** The last call was given, and it is not known whether the handler has returned. */
   #isBeginning = false;
+  #takesMore = true;
   #isDetached = false;
   /** Set while it retires: called when the thread has nothing any more. */
   #retired: (() => void) | null = null;
@@ -69,8 +71,7 @@ export class MessageLink<State> implements HandlerLink {
 
   /** Whether the thread can begin a request now. */
   get hasRoom(): boolean {
-    if (this.#isDetached || this.#retired !== null || this.#isBeginning) return false;
-    return this.#calls.size < this.#concurrency;
+    return this.#takesMore && !this.#isBeginning && this.#calls.size < this.#concurrency;
   }
 
   /** Gives the thread a request. Only where it {@link hasRoom}. */
@@ -78,14 +79,12 @@ export class MessageLink<State> implements HandlerLink {
     const { connection, body, receivedAt } = call.request;
     const known = this.#numbers.get(connection);
     const number = known ?? this.#introduce(connection);
-    const { id: connectionId, listener, remoteAddress, remotePort } = connection;
-    const facts =
-      known === undefined ? { id: connectionId, listener, remoteAddress, remotePort } : null;
-    call.id = ++this.#lastId;
-    this.#calls.set(call.id, call);
+    const facts = known === undefined ? factsOf(connection) : null;
+    const id = ++this.#lastId;
+    call.id = id;
+    this.#calls.set(id, call);
     this.#isBeginning = true;
     const own = ownBytes([body]);
-    const { id } = call;
     this.#say(
       { kind: 'request', id, connection: number, facts, body: own.bytes, receivedAt },
       own.transferList,
@@ -109,6 +108,7 @@ export class MessageLink<State> implements HandlerLink {
   }
 
   async retire(): Promise<void> {
+    this.#takesMore = false;
     if (this.#isDetached) return;
     await new Promise<void>((resolve) => {
       this.#retired = resolve;
@@ -124,6 +124,7 @@ export class MessageLink<State> implements HandlerLink {
 
   detach(error: OdradekError): Detached {
     if (this.#isDetached) return { started: 0, requeued: 0 };
+    this.#takesMore = false;
     Atomics.store(this.#status, linkStatus.detached, 1);
     // What it had said before is still true.
     let left = receiveMessageOnPort(this.#port);
@@ -222,6 +223,11 @@ export class MessageLink<State> implements HandlerLink {
       call.fail(error);
     }
   }
+}
+
+function factsOf<State>(connection: ServerConnection<State>): ConnectionFacts {
+  const { id, listener, remoteAddress, remotePort } = connection;
+  return { id, listener, remoteAddress, remotePort };
 }
 
 function replyOf({ bytes, close }: AnswerMessage): Reply {

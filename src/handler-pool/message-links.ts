@@ -11,6 +11,8 @@ import { WorkerCall } from './worker-call.js';
 export interface MessageLinksEvents<State> {
   /** A handler thread has the request from here on. */
   given(request: ServerRequest<State>): void;
+  /** It was lost before it had begun the request, which waits again. */
+  takenBack(request: ServerRequest<State>): void;
   /** A request may be admitted now that could not be before. */
   hasRoom(): void;
   mistake(error: unknown): void;
@@ -146,6 +148,7 @@ export class MessageLinks<State> implements HandlerLinks, HandlerRunner<State> {
   #requeue(calls: readonly WorkerCall<State>[]): void {
     for (const call of [...calls].reverse()) {
       const lane = this.#laneFor(call.request.connection);
+      this.#events.takenBack(call.request);
       lane.waiting.unshift(call);
       this.#goOn(lane);
     }

@@ -22,6 +22,8 @@ export interface WorkerPool<State> {
 export interface WorkerPoolEvents<State> {
   /** A thread has the request from here on. */
   given(request: ServerRequest<State>): void;
+  /** The thread was lost before it had begun the request. */
+  takenBack(request: ServerRequest<State>): void;
   lost(loss: HandlerThreadLoss): void;
   /** Something went wrong that no request can fail for. */
   failed(error: unknown): void;
@@ -43,6 +45,7 @@ export function makeWorkerPool<State>(
   }
   const links = new MessageLinks<State>(handlerPool, {
     given: (request) => events.given(request),
+    takenBack: (request) => events.takenBack(request),
     hasRoom: () => transport.admitAgain(),
     mistake: (error) => events.failed(error),
   });

@@ -3,7 +3,7 @@
 import { closeConnection, delimited, lengthPrefixed, noReply, replyAndClose } from 'odradek';
 
 /** Places in the shared memory; the numbered ones behind them are gates, opened by the test. */
-const places = { setups: 0, teardowns: 1, begun: 2, aborted: 3, sent: 4 };
+const places = { setups: 0, teardowns: 1, begun: 2, aborted: 3, sent: 4, refusals: 5 };
 
 let context = { thread: -1, data: {} };
 let shared = new Int32Array(8);
@@ -15,6 +15,10 @@ export function setup(given) {
   context = given;
   shared = given.data.shared;
   count('setups');
+  if (Atomics.load(shared, places.refusals) > 0) {
+    Atomics.sub(shared, places.refusals, 1);
+    throw new Error('not now');
+  }
   if (given.data.failOn === given.thread) throw new Error(`not thread ${given.thread}`);
 }
 

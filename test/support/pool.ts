@@ -11,7 +11,7 @@ export function handlers(name: string): URL {
 }
 
 /** The first places of the memory that the threads of `commands.mjs` share with the test. */
-const places = { setups: 0, teardowns: 1, begun: 2, aborted: 3, sent: 4 } as const;
+const places = { setups: 0, teardowns: 1, begun: 2, aborted: 3, sent: 4, refusals: 5 } as const;
 
 /** Behind them. */
 const firstGate = 8;
@@ -23,6 +23,11 @@ export class Shared {
 
   count(place: keyof typeof places): number {
     return Atomics.load(this.memory, places[place]);
+  }
+
+  /** Lets the next threads fail in their setup. */
+  refuse(count: number): void {
+    Atomics.store(this.memory, places.refusals, count);
   }
 
   /** A gate that is shut: commands take its number. */
