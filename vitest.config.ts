@@ -7,6 +7,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    setupFiles: ['test/support/pool-skips.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

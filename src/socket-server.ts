@@ -215,12 +215,19 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     }
     this.#transport.destroy('DEADLINE');
     this.#pool.close();
-    await this.#workers?.threads.stop(Math.max(leastTeardownMs, deadline - performance.now()));
+    await this.#stopWorkers(deadline);
     this.#state = 'closed';
     const completed = wasUp ? this.#transport.metrics().responsesTotal - answeredBefore : 0;
     const summary = { completed, cut: this.#cut };
     this.#emit('close', summary);
     return summary;
+  }
+
+  async #stopWorkers(deadline: number): Promise<void> {
+    if (this.#workers === null) return;
+    // First the threads are told what became of the requests that they have.
+    await new Promise((resolve) => setImmediate(resolve));
+    await this.#workers.threads.stop(Math.max(leastTeardownMs, deadline - performance.now()));
   }
 
   /** Waits until every connection is done, or for the deadline. */

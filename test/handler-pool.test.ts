@@ -28,6 +28,7 @@ describe.each(poolTransports)('a handler pool (%s)', (transport) => {
       ['the body itself', 'echo hello', 'echo hello'],
       ['parts', 'parts', 'abc'],
       ['a promise', 'soon', 'soon'],
+      ['bytes whose memory was transferred away, which are none', 'gone', 'gone'],
       ['a large one', 'big 3000000', 'x'.repeat(3_000_000)],
     ])('may be %s', async (_name, command, reply) => {
       const { testServer } = await startPool(transport);
@@ -167,6 +168,23 @@ describe.each(poolTransports)('a handler pool (%s)', (transport) => {
       connection.close();
       await until(() => shared.count('aborted') === 1, 'the abort');
       await until(() => shared.count('sent') === 1, 'its reason');
+    });
+
+    it('has a signal, which aborts at once where its own handler closes the connection', async () => {
+      const { testServer, shared } = await startPool(transport);
+      const client = await testServer.connect();
+      client.send(frame('closeAndLook'));
+      expect((await client.readToEnd()).length).toBe(0);
+      await until(() => shared.count('aborted') === 2, 'both signals');
+    });
+
+    it('has a signal, which aborts at the deadline of close(), before the teardown', async () => {
+      const { testServer, shared } = await startPool(transport);
+      const client = await testServer.connect();
+      client.send(frame('signal'));
+      await until(() => shared.count('begun') === 1, 'the request');
+      await testServer.server.close({ timeoutMs: 0 });
+      expect([shared.count('aborted'), shared.count('teardowns')]).toEqual([1, 1]);
     });
 
     it('hears that its reply was sent', async () => {

@@ -35,7 +35,7 @@ describe.each(placements)('an end with several requests in flight (%s)', (transp
     const expected = text === '' ? frame('a') : frames(['a', text]);
     expectBytes(await client.readToEnd(), expected);
     // What runs behind it is not waited for, but for the report.
-    expect(signal.aborted).toBe(true);
+    await until(() => signal.aborted, 'the abort');
     await expectSeesAnotherEnd(testServer);
     expect(testServer.closed.all).toHaveLength(1);
     call('c').answer();

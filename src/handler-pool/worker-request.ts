@@ -24,7 +24,8 @@ export class WorkerConnection implements Connection {
   readonly open = new Set<WorkerRequest>();
   /** The request whose handler runs at this moment, in its synchronous part. */
   beginning: WorkerRequest | null = null;
-  isClosed = false;
+  /** Set as soon as a handler of this thread has closed it. */
+  closedFor: Error | null = null;
   readonly #number: number;
   readonly #say: Say;
 
@@ -38,9 +39,10 @@ export class WorkerConnection implements Connection {
   }
 
   close(detail?: string): void {
-    if (this.isClosed) return;
-    this.isClosed = true;
+    if (this.closedFor !== null) return;
+    this.closedFor = new Error('the connection was closed: CLOSED_BY_SERVICE');
     this.#say({ kind: 'close', connection: this.#number, detail });
+    for (const request of this.open) request.abort(this.closedFor);
   }
 
   setFraming(framing: Framing): void {
@@ -52,7 +54,7 @@ export class WorkerConnection implements Connection {
       );
     }
     const [oldest] = this.open;
-    if (this.isClosed || oldest === undefined) {
+    if (this.closedFor !== null || oldest === undefined) {
       throw new OdradekError(
         'ERR_ODRADEK_SET_FRAMING',
         'call it while a request of this connection is in its handler',
@@ -87,7 +89,9 @@ export class WorkerRequest implements Request {
   get signal(): AbortSignal {
     if (this.#abort === null) {
       this.#abort = new AbortController();
-      if (!this.returned) this.#say({ kind: 'watchSignal', id: this.id });
+      const { closedFor } = this.connection;
+      if (closedFor !== null) this.#abort.abort(closedFor);
+      else if (!this.returned) this.#say({ kind: 'watchSignal', id: this.id });
     }
     return this.#abort.signal;
   }
@@ -112,6 +116,10 @@ export class WorkerRequest implements Request {
 
   hear(message: ToHandler & { kind: 'abort' | 'sent' }): void {
     if (message.kind === 'sent') this.#sent?.resolve(message.outcome);
-    else this.#abort?.abort(unpackError(message.reason));
+    else this.abort(unpackError(message.reason));
+  }
+
+  abort(reason: unknown): void {
+    this.#abort?.abort(reason);
   }
 }

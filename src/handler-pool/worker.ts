@@ -29,6 +29,8 @@ function attach(handlers: HandlerModule, attachment: Attachment): void {
 async function stop(): Promise<void> {
   if (isStopping) return;
   isStopping = true;
+  // What was said before about requests is heard before.
+  await new Promise((resolve) => setImmediate(resolve));
   try {
     await loaded?.teardown?.();
   } catch (error) {

@@ -47,6 +47,11 @@ const commands = {
   none: () => noReply,
   parts: () => [text('a'), text('b'), Buffer.alloc(0), text('c')],
   big: (_request, length) => Buffer.alloc(Number(length), 'x'),
+  gone: () => {
+    const bytes = new Uint8Array(8);
+    structuredClone(bytes, { transfer: [bytes.buffer] });
+    return [bytes, text('gone')];
+  },
   close: () => closeConnection,
   last: ({ body }) => replyAndClose(body),
   nonsense: () => 'nonsense',
@@ -118,6 +123,13 @@ const commands = {
     await new Promise((resolve) => signal.addEventListener('abort', resolve));
     count('aborted');
     if (signal.reason instanceof Error) count('sent');
+    return noReply;
+  },
+  closeAndLook: (request) => {
+    const { signal } = request;
+    request.connection.close();
+    if (signal.aborted) count('aborted');
+    if (request.signal.reason.message.endsWith('CLOSED_BY_SERVICE')) count('aborted');
     return noReply;
   },
   sent: (request) => {

@@ -9,7 +9,8 @@ import {
 } from 'odradek';
 import { expect, onTestFinished, vi } from 'vitest';
 import { Client, type ClientOptions } from './client.js';
-import { type Placement, placed } from './transports.js';
+import { Closures, originalOf } from './closures.js';
+import { isPooled, type Placement, placed } from './transports.js';
 import { Inbox, patienceMs } from './wait.js';
 
 export interface HandlerError {
@@ -34,7 +35,7 @@ export class TestServer<State = unknown> {
     server.on('connectionClosed', (_connection, reason) => this.closed.push(reason));
     server.on('handlerThreadLost', this.losses.push);
     server.on('handlerError', (error, request) =>
-      this.errors.push({ error, request: request as Request | null }),
+      this.errors.push({ error: originalOf(error), request: request as Request | null }),
     );
   }
 
@@ -100,13 +101,17 @@ export function makeServer<State = unknown>(
   options: TestServerOptions<State> = {},
 ): TestServer<State> {
   const listeners = options.listeners ?? [{ port: 0 }];
-  const server = new SocketServer<State>({
-    ...(options.handlerPool === undefined ? { handler: (request) => request.body } : {}),
+  const hasPool = options.handlerPool !== undefined;
+  const own: TestServerOptions<State> = {
+    ...(hasPool ? {} : { handler: (request: Request<State>) => request.body }),
     networkThreads: 2,
     ...options,
     listeners,
+  };
+  const server = new SocketServer<State>({
+    ...(isPooled(transport) && !hasPool ? new Closures(own).options : own),
     ...placed(transport),
-  });
+  } as SocketServerOptions<State>);
   const names = listeners.map((listener) => listener.name ?? 'PLAINTEXT');
   const testServer = new TestServer(server, names);
   onTestFinished(() => testServer.stop());

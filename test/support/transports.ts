@@ -5,16 +5,25 @@ export type TransportName = 'js' | 'native';
 /** The transports that there are. */
 export const transports: readonly TransportName[] = isNativeAvailable() ? ['js', 'native'] : ['js'];
 
-/** A transport, and where its processors run: `threadless` is native with `networkThreads: 0`. */
-export type Placement = TransportName | 'threadless';
+/**
+ * A transport, and where its processors run: `threadless` is native with `networkThreads: 0`; or
+ * where its handlers run: `js pool` has them on threads of their own.
+ */
+export type Placement = TransportName | 'threadless' | 'js pool';
 
 /** Where every behavioural suite runs. */
 export const placements: readonly Placement[] = isNativeAvailable()
-  ? ['js', 'native', 'threadless']
-  : ['js'];
+  ? ['js', 'native', 'threadless', 'js pool']
+  : ['js', 'js pool'];
 
 export function kindOf(placement: Placement): TransportName {
-  return placement === 'threadless' ? 'native' : placement;
+  if (placement === 'threadless') return 'native';
+  return placement === 'js pool' ? 'js' : placement;
+}
+
+/** Whether the handlers run on threads of their own. */
+export function isPooled(placement: Placement): boolean {
+  return placement === 'js pool';
 }
 
 /** The options that make it so. */
