@@ -77,3 +77,21 @@ function describeUnsafe(value: unknown): string {
   const name = Object.getPrototypeOf(value)?.constructor?.name;
   return typeof name === 'string' && name !== 'Object' ? `an instance of ${name}` : 'an object';
 }
+
+/** An error's message; a program's own getter may throw. */
+export function messageOf(error: unknown): string {
+  try {
+    return error instanceof Error ? String(error.message) : describe(error);
+  } catch {
+    return 'an error that cannot be shown';
+  }
+}
+
+/** An error's stack; a program's own getter may throw. */
+export function textOf(error: unknown): string {
+  try {
+    return error instanceof Error ? String(error.stack ?? error.message) : describe(error);
+  } catch {
+    return 'an error that cannot be shown';
+  }
+}

@@ -4,7 +4,7 @@ import { checkInteger, checkNames } from './check.js';
 import type { CloseCode, CloseReason } from './close-reason.js';
 import type { Connection, ServerConnection } from './connection.js';
 import { channels } from './diagnostics.js';
-import { describe, OdradekError } from './errors.js';
+import { describe, messageOf, OdradekError, textOf } from './errors.js';
 import { checkThreads } from './handler-pool/handler-pool-options.js';
 import { InThreadHandlerPool } from './handler-pool/in-thread-handler-pool.js';
 import type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
@@ -415,23 +415,6 @@ export type { CloseCode };
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown } | undefined)?.then === 'function';
-}
-
-function messageOf(error: unknown): string {
-  try {
-    return error instanceof Error ? String(error.message) : describe(error);
-  } catch {
-    return 'an error that cannot be shown';
-  }
-}
-
-/** An error's stack; a program's own getter may throw. */
-function textOf(error: unknown): string {
-  try {
-    return error instanceof Error ? String(error.stack ?? error.message) : describe(error);
-  } catch {
-    return 'an error that cannot be shown';
-  }
 }
 
 function invalidState(what: string, state: string): OdradekError {

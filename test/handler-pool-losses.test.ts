@@ -1,5 +1,6 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { type HandlerThreadLoss, OdradekError } from 'odradek';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { BackOff } from '../src/handler-pool/back-off.js';
 import { frame, frames } from './support/bytes.js';
 import { connectMany } from './support/handlers.js';
@@ -91,6 +92,21 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
     expect(await other?.readTexts(3)).toEqual(['echo 1', 'echo 2', 'echo 3']);
     expect(await last?.readText()).toBe('echo last');
     expect(shared.count('begun')).toBe(6);
+  });
+
+  it('is published to diagnostics_channel', async () => {
+    const { testServer } = await startPool(transport, {}, { onHandlerError });
+    const messages: unknown[] = [];
+    const listen = (message: unknown) => messages.push(message);
+    subscribe('odradek.handler.threadLost', listen);
+    onTestFinished(() => {
+      unsubscribe('odradek.handler.threadLost', listen);
+    });
+    const client = await testServer.connect();
+    client.send(frames(['exit 1', 'echo on']));
+    expect(await client.readTexts(2)).toEqual(['ERR_ODRADEK_HANDLER_LOST', 'echo on']);
+    const loss = await testServer.losses.next();
+    expect(messages).toEqual([{ server: testServer.server, loss }]);
   });
 
   it('still has said what it said before', async () => {
