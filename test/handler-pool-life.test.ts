@@ -380,6 +380,24 @@ describe.each(poolTransports)('resizeHandlerPool (%s)', (transport) => {
     expect(threads.size).toBe(1);
   });
 
+  it('moves the connections of a thread that waits for its replacement, too', async () => {
+    const { testServer } = await startPool(
+      transport,
+      { threads: 2, affinity: 'connection' },
+      { onHandlerError: () => Buffer.from('lost') },
+    );
+    const clients = await connectMany(testServer, 2);
+    for (const client of clients) client.send(frame('thread'));
+    const threadsOf = [await clients[0]?.readText(), await clients[1]?.readText()];
+    const leaving = clients[threadsOf.indexOf('1')];
+    leaving?.send(frames(['exit 1', 'exit 1', 'exit 1', 'exit 1', 'exit 1', 'thread', 'thread']));
+    expect(await leaving?.readTexts(5)).toEqual(['lost', 'lost', 'lost', 'lost', 'lost']);
+    await until(() => testServer.losses.all.at(-1)?.restartInMs === 800, 'the back-off');
+    await testServer.server.resizeHandlerPool(1);
+    expect(await leaving?.readTexts(2)).toEqual(['0', '0']);
+    expect(threads.size).toBe(1);
+  });
+
   it('is superseded by close()', async () => {
     const { testServer, shared } = await startPool(transport, { threads: 2 });
     const clients = await connectMany(testServer, 2);

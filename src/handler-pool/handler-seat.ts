@@ -20,7 +20,12 @@ export class HandlerSeat {
   #restarts = 0;
   #spawnedAt = 0;
   #timer: NodeJS.Timeout | undefined;
+  /** The last one that was blocked may still be on its way out. */
+  #terminated: Promise<void> = Promise.resolve();
+  /** It is not replaced any more. */
   #isOver = false;
+  /** Its `teardown` may take its time. */
+  #isStopping = false;
 
   constructor(
     thread: number,
@@ -64,12 +69,12 @@ export class HandlerSeat {
   /** Finds out whether the thread's event loop is blocked, and replaces the thread if so. */
   check(now: number, timeoutMs: number): void {
     const worker = this.#worker;
-    if (worker === null || this.#link === null) return;
+    if (worker === null || this.#link === null || this.#isStopping) return;
     if (worker.silence(now) < timeoutMs) {
       worker.ping(now);
       return;
     }
-    void worker.terminate();
+    this.#terminated = worker.terminate();
     const text = `thread ${this.thread} was blocked for longer than ${timeoutMs} ms`;
     this.#lost(new OdradekError('ERR_ODRADEK_HANDLER_TIMEOUT', text));
   }
@@ -104,12 +109,15 @@ export class HandlerSeat {
   /** Waits until the thread has answered what it has, and gives it nothing more. */
   async retire(): Promise<void> {
     this.#giveUpReplacing();
+    this.#links.remove(this.thread);
     await this.#link?.retire();
   }
 
   /** Ends the thread: in order within `graceMs`, then by force. */
   async stop(graceMs: number, isHeld: boolean): Promise<void> {
     this.#giveUpReplacing();
+    this.#isStopping = true;
+    await this.#terminated;
     const worker = this.#worker;
     if (worker === null) return;
     worker.hold(isHeld);
@@ -119,7 +127,6 @@ export class HandlerSeat {
     this.#link = null;
   }
 
-  /** From here on nobody is told of its loss either, unless it still has requests. */
   #giveUpReplacing(): void {
     this.#isOver = true;
     clearTimeout(this.#timer);

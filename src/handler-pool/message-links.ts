@@ -64,10 +64,7 @@ export class MessageLinks<State> implements HandlerLinks, HandlerRunner<State> {
     const lane = this.#laneOf(thread);
     const link = new MessageLink<State>(this.#concurrency, {
       hasRoom: () => this.#goOn(lane),
-      retiring: () => {
-        lane.links.delete(link);
-        if (this.#affinity === 'connection') this.#dissolve(thread, lane);
-      },
+      retiring: () => lane.links.delete(link),
       lost: (calls) => {
         lane.links.delete(link);
         this.#links.delete(link);
@@ -154,8 +151,9 @@ export class MessageLinks<State> implements HandlerLinks, HandlerRunner<State> {
     }
   }
 
-  /** The thread leaves the pool: its connections go to the others. */
-  #dissolve(thread: number, lane: Lane<State>): void {
+  remove(thread: number): void {
+    const lane = this.#lanes.get(thread);
+    if (this.#affinity === 'any' || lane === undefined) return;
     this.#lanes.delete(thread);
     for (const [connection, bound] of this.#bound) {
       if (bound === lane) this.#bound.delete(connection);

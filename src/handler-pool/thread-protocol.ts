@@ -34,6 +34,11 @@ export interface Detached {
 /** The transport's side of a pool. */
 export interface HandlerLinks {
   link(thread: number): HandlerLink;
+  /**
+   * The pool gives up a thread's place: what belongs to it goes to the others. Its link, if it has one
+   * at this moment, is retired next.
+   */
+  remove(thread: number): void;
 }
 
 /** A thread of the pool was lost: the event `handlerThreadLost`. */
