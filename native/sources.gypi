@@ -3,12 +3,16 @@
     "core_sources": [
       "native/core/acceptor.cc",
       "native/core/block.cc",
+      "native/core/connection_directory.cc",
       "native/core/framing.cc",
+      "native/core/handler_set.cc",
+      "native/core/in_work.cc",
       "native/core/mute_state.cc",
       "native/core/processor.cc",
       "native/core/processor_channel.cc",
       "native/core/receive.cc",
       "native/core/request_channel.cc",
+      "native/core/request_handler.cc",
       "native/core/send.cc",
       "native/core/socket_server.cc"
     ],

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <memory>
 
+#include "early_replies.h"
 #include "framing.h"
+#include "handler_set.h"
 #include "mute_state.h"
 #include "receive.h"
 #include "request.h"
@@ -30,6 +32,7 @@ struct Channel {
   std::unique_ptr<Framing> own_framing;
   Receive receive;
   Send send;
+  EarlyReplies early;
 
   Life life = Life::kOpen;
   MuteState mute = MuteState::kNotMuted;
@@ -72,6 +75,13 @@ struct Channel {
   size_t last_receive = 0;
   // Settled without an answer.
   uint32_t unanswered = 0;
+
+  // With a handler pool. How often the framing has changed (wraps).
+  uint16_t framing_epoch = 0;
+  // Its thread's place, where it has one.
+  uint32_t place = HandlerSet::kNoPlace;
+  // The threads that gave commands for it, place modulo 64: they are told of its end.
+  uint64_t places = 0;
 
   size_t lingered_bytes = 0;
 

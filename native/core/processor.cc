@@ -2,12 +2,21 @@
 // processor_channel.cc.
 #include "processor.h"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
 #include "check.h"
 
 namespace odradek {
+namespace {
+
+// A thread of the pool takes a connection's requests together, and they stay in their order.
+void bringTogether(std::vector<Request>& requests) {
+  std::ranges::stable_sort(requests, {}, [](const Request& request) { return request.channel.slot; });
+}
+
+}  // namespace
 
 Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs,
                      RequestChannel& requests, Consumer& consumer, ProcessorOptions options)
@@ -99,6 +108,7 @@ void Processor::processCompletedReceives() {
     channel->on(MuteEvent::kRequestReceived);
   }
   receivers_.clear();
+  if (std::exchange(is_mixed_, false)) bringTogether(completed_receives_);
   const uint32_t unused = std::exchange(permits_, 0);
   if (completed_receives_.empty() && unused == 0) return;
   counters_.requests.add(completed_receives_.size());
@@ -361,6 +371,8 @@ Channel* Processor::takeSlot() {
 
 void Processor::freeSlot(const Channel& channel) {
   const uint32_t slot = channel.id.slot;
+  if (channel.place != HandlerSet::kNoPlace) requests_.unassign(channel.place);
+  if (requests_.hasPool()) directory_.remove(channel.id);
   generations_[slot]++;
   slots_[slot].reset();
   free_slots_.push_back(slot);
@@ -370,6 +382,22 @@ void Processor::freeSlot(const Channel& channel) {
 void Processor::post(Event* event) {
   consumer_.post(event);
   events_posted_ = true;
+}
+
+// To the thread that gave a command.
+void Processor::postTo(uint32_t origin, Event* event) {
+  if (origin == 0) post(event);
+  else requests_.tell(origin - 1, event);
+}
+
+// To everybody who may have a request of it.
+void Processor::postReset(const Channel& channel) {
+  Event event;
+  event.kind = Event::Kind::kReset;
+  event.channel = channel.id;
+  event.reason = channel.reason;
+  if (requests_.hasPool()) requests_.tellAll(event, UINT64_MAX);
+  post(new Event(event));
 }
 
 void Processor::closeAll(CloseReason reason) {
@@ -416,6 +444,7 @@ void Processor::reportClosed(Channel& channel) {
   event->error = channel.error;
   event->count = channel.unanswered;
   event->declared = channel.declared;
+  if (channel.places != 0) requests_.tellAll(*event, channel.places);
   post(event);
 }
 

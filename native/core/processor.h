@@ -9,12 +9,14 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "block.h"
 #include "bounds.h"
 #include "channel.h"
 #include "clock.h"
+#include "connection_directory.h"
 #include "consumer.h"
 #include "counter.h"
 #include "mailbox.h"
@@ -108,6 +110,11 @@ class Processor final : public FrameSink, public PermitWaiter {
   // Any thread: end the loop, closing every connection with `reason`.
   void stop(CloseReason reason);
 
+  // Any thread: what handler threads may know of a connection. Kept where there is a pool.
+  std::optional<ConnectionInfo> describe(const ChannelId& channel) const {
+    return directory_.find(channel);
+  }
+
   uint32_t id() const { return id_; }
   const ProcessorCounters& counters() const { return counters_; }
   // Times another thread had to wake the loop out of its poll.
@@ -138,7 +145,9 @@ class Processor final : public FrameSink, public PermitWaiter {
   void applyCommands();
   void apply(Command& command);
   void applyReply(Channel& channel, Command& command);
-  void applyHold(Channel& channel);
+  void giveReply(Channel& channel, const Segment& segment, CloseReason reason);
+  void applyClose(Channel& channel, const Command& command);
+  void applyHold(Channel& channel, const Command& command);
   void applySetFraming(Channel& channel, Command& command);
   void reframe(Channel& channel, const Command& command);
   void leaveRoomWaiters(Channel& channel);
@@ -177,6 +186,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   Channel* takeSlot();
   void freeSlot(const Channel& channel);
   void post(Event* event);
+  void postTo(uint32_t origin, Event* event);
+  void postReset(const Channel& channel);
 
   const uint32_t id_;
   const ProcessorOptions options_;
@@ -217,6 +228,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   // Connections that found no permit, longest waiting first.
   Ring<ChannelId> room_waiters_;
   bool serving_waiters_ = false;
+  // Frames of one connection don't stand together among the completed receives.
+  bool is_mixed_ = false;
 
   struct Lingerer {
     ChannelId id;
@@ -228,6 +241,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   int lost_ = 0;
 
   // Shared with other threads.
+  ConnectionDirectory directory_;
   Doorbell doorbell_;
   Mailbox<CommandBatch> commands_;
   std::atomic<uint64_t> wakes_{0};

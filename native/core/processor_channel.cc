@@ -55,6 +55,9 @@ void Processor::configure(NewConnection& connection) {
   next_index_ = (next_index_ + 1) & 0x7fffffff;
   event->local = std::move(connection.local);
   event->remote = std::move(connection.remote);
+  if (requests_.hasPool()) {
+    directory_.add(channel->id, {event->listener, event->index, event->local, event->remote, {}});
+  }
   post(event);
 }
 
@@ -72,6 +75,7 @@ void Processor::apply(Command& command) {
     if (command.block != nullptr) command.block->release();
     return;
   }
+  if (command.origin != 0) channel->places |= uint64_t{1} << ((command.origin - 1) % 64);
   switch (command.kind) {
     case Command::Kind::kReply:
       applyReply(*channel, command);
@@ -81,13 +85,10 @@ void Processor::apply(Command& command) {
       markReady(*channel);
       break;
     case Command::Kind::kClose:
-      // Also where the connection was closing already, and waited for answers.
-      if (channel->isLive()) channel->is_cut = true;
-      beginClose(*channel, command.reason);
-      finishIfDone(*channel);
+      applyClose(*channel, command);
       break;
     case Command::Kind::kHold:
-      applyHold(*channel);
+      applyHold(*channel, command);
       break;
     case Command::Kind::kSetFraming:
       applySetFraming(*channel, command);
@@ -102,41 +103,64 @@ void Processor::applyReply(Channel& channel, Command& command) {
       .length = command.length,
       .settles = command.settles,
       .sequence = command.sequence,
+      .origin = command.origin,
       .notify = command.notify,
       .discarded = command.discarded,
   };
-  if (command.settles > 0) {
-    // A reply to a request that was settled before, or out of its order, is our own bug.
-    const bool is_stray = command.sequence != channel.next_reply ||
-                          channel.next_sequence - channel.next_reply < command.settles;
-    ODRADEK_ASSERT(!is_stray);
-    if (is_stray) {
-      counters_.stray_replies.add(1);
-      if (command.block != nullptr) command.block->release();
-      return;
-    }
-    channel.next_reply += command.settles;
+  if (command.settles == 0 && !command.is_part) {
+    return giveReply(channel, segment, command.reason);
   }
-  if (!channel.isLive() || channel.is_cut) {
-    settle(channel, segment, false);
+  const uint32_t ahead = command.sequence - channel.next_reply;
+  const uint32_t awaited = channel.next_sequence - channel.next_reply;
+  // Threads that run several requests of a connection at once answer them as they are done.
+  const bool may_be_early = requests_.hasPool() || channel.max_in_flight > 1;
+  // A reply to a request that was settled before, or out of its order, is our own bug.
+  const bool is_stray = ahead >= awaited || command.settles > awaited - ahead ||
+                        (ahead > 0 && !may_be_early) ||
+                        (may_be_early && channel.early.settles(command.sequence, command.settles));
+  ODRADEK_ASSERT(!is_stray);
+  if (is_stray) {
+    counters_.stray_replies.add(1);
+    if (command.block != nullptr) command.block->release();
     return;
   }
+  if (ahead > 0) return channel.early.keep({segment, command.reason});
+  giveReply(channel, segment, command.reason);
+  EarlyReply next;
+  while (channel.early.take(channel.next_reply, &next)) {
+    giveReply(channel, next.segment, next.reason);
+  }
+}
+
+// Its turn has come.
+void Processor::giveReply(Channel& channel, const Segment& segment, CloseReason reason) {
+  channel.next_reply += segment.settles;
+  if (!channel.isLive() || channel.is_cut) return settle(channel, segment, false);
   channel.send.push(segment);
-  if (command.reason != CloseReason::kNone) beginClose(channel, command.reason);
+  if (reason != CloseReason::kNone) beginClose(channel, reason);
   if (channel.in_touched) return;
   channel.in_touched = true;
   touched_.push_back(&channel);
 }
 
+void Processor::applyClose(Channel& channel, const Command& command) {
+  // Also where the connection was closing already, and waited for answers.
+  if (channel.isLive()) channel.is_cut = true;
+  beginClose(channel, command.reason);
+  // Who gave the command knows; whoever else has a request of it is told.
+  if (requests_.hasPool() && channel.outstanding > 0) postReset(channel);
+  finishIfDone(channel);
+}
+
 // Frames may cross while a handler asks for another framing: it has to know where they end. All
 // that were completed are in the request channel, and the event comes behind them.
-void Processor::applyHold(Channel& channel) {
+void Processor::applyHold(Channel& channel, const Command& command) {
   channel.is_held = true;
   auto* event = new Event();
   event->kind = Event::Kind::kHeld;
   event->channel = channel.id;
   event->count = channel.next_sequence;
-  post(event);
+  postTo(command.origin, event);
 }
 
 void Processor::applySetFraming(Channel& channel, Command& command) {
@@ -150,6 +174,8 @@ void Processor::applySetFraming(Channel& channel, Command& command) {
   if (channel.life == Channel::Life::kOpen) {
     channel.own_framing = std::make_unique<Framing>(command.framing);
     channel.framing = channel.own_framing.get();
+    channel.framing_epoch++;
+    if (requests_.hasPool()) directory_.setFraming(channel.id, *channel.framing);
     reframe(channel, command);
   } else {
     // The connection has ended meanwhile: these were received, and get no answer.
@@ -275,6 +301,12 @@ bool Processor::admit() {
 
 void Processor::complete(Block* block, size_t offset, const Cut& cut) {
   Channel& channel = *current_;
+  if (requests_.hasAffinity() && channel.place == HandlerSet::kNoPlace) {
+    channel.place = requests_.assign();
+  }
+  if (requests_.hasPool() && channel.in_completed_receives) {
+    is_mixed_ = is_mixed_ || channel.last_receive + 1 != completed_receives_.size();
+  }
   channel.last_receive = completed_receives_.size();
   completed_receives_.push_back({
       .channel = channel.id,
@@ -284,6 +316,8 @@ void Processor::complete(Block* block, size_t offset, const Cut& cut) {
       .frame_bytes = static_cast<uint32_t>(cut.frame_bytes),
       .body_begin = static_cast<uint32_t>(cut.body_begin),
       .body_end = static_cast<uint32_t>(cut.body_end),
+      .framing_epoch = channel.framing_epoch,
+      .place = channel.place,
       .received_at_ns = now_ns_,
   });
   channel.next_sequence++;
@@ -357,7 +391,7 @@ void Processor::settle(Channel& channel, const Segment& segment, bool sent) {
     event->reason = channel.reason;
     event->count = segment.sequence;
     event->ok = sent && !segment.discarded;
-    post(event);
+    postTo(segment.origin, event);
   }
   if (channel.life == Channel::Life::kDead && channel.outstanding == 0) markDisconnected(channel);
 }
@@ -427,11 +461,7 @@ void Processor::fail(Channel& channel, CloseReason reason, int error) {
   closeSocket(channel);
   Segment segment;
   while (channel.send.popAny(&segment)) settle(channel, segment, false);
-  if (channel.outstanding == 0) return;
-  auto* event = new Event();
-  event->kind = Event::Kind::kReset;
-  event->channel = channel.id;
-  post(event);
+  if (channel.outstanding > 0) postReset(channel);
 }
 
 void Processor::closeSocket(Channel& channel) {

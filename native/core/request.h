@@ -37,6 +37,10 @@ struct Request {
   // No further frame of the connection comes before this one and those before it are settled. Not
   // known, and never set, where more than one may be in flight.
   bool is_last = false;
+  // How often the connection's framing had changed when the frame was cut (wraps).
+  uint16_t framing_epoch = 0;
+  // With a handler pool and affinity: whose connection it is.
+  uint32_t place = 0;
   // When the turn that completed the frame had read it (Clock).
   int64_t received_at_ns = 0;
 };
@@ -56,6 +60,9 @@ struct Command {
   CloseReason reason = CloseReason::kNone;
   bool discarded = false;  // kReply: settled without an answer
   bool notify = false;     // kReply: an event says whether it was sent
+  bool is_part = false;    // kReply: the next one of this connection settles `sequence`
+  // Who gave it: 0 the server's own thread, else a handler pool's place + 1.
+  uint32_t origin = 0;
   ChannelId channel;
   uint32_t sequence = 0;
   // kReply: requests that this settles. kSetFraming: requests that are withdrawn.

@@ -5,6 +5,7 @@
 
 #include "bounds.h"
 #include "check.h"
+#include "request_handler.h"
 
 namespace odradek {
 
@@ -12,22 +13,24 @@ RequestChannel::~RequestChannel() { clear(); }
 
 void RequestChannel::clear() {
   std::lock_guard lock(mutex_);
-  room_ += static_cast<uint32_t>(queue_.size());
+  room_ += static_cast<int64_t>(queue_.size());
   while (!queue_.empty()) queue_.pop().block->release();
+  if (hasPool()) {
+    room_ += handlers_->queued();
+    for (const Request& request : handlers_->takeAll()) request.block->release();
+  }
   pending_ = 0;
 }
 
 uint32_t RequestChannel::acquire(PermitWaiter& waiter) {
   std::lock_guard lock(mutex_);
   if (waiter.waiting_) return 0;
-  if (room_ == 0 || !waiters_.empty()) {
+  if (room_ <= 0 || !waiters_.empty()) {
     waiter.waiting_ = true;
     waiters_.push(&waiter);
     return 0;
   }
-  const uint32_t permits = std::min(room_, kPermitQuantum);
-  room_ -= permits;
-  return permits;
+  return takeRoom();
 }
 
 uint32_t RequestChannel::collectGrant(PermitWaiter& waiter) {
@@ -36,20 +39,26 @@ uint32_t RequestChannel::collectGrant(PermitWaiter& waiter) {
 }
 
 void RequestChannel::push(std::vector<Request>& requests, uint32_t unused) {
-  std::vector<PermitWaiter*> woken;
+  std::vector<PermitWaiter*> granted;
+  HandlerSet::Handlers woken;
   {
     std::lock_guard lock(mutex_);
-    for (Request& request : requests) queue_.push(request);
+    for (Request& request : requests) {
+      if (hasPool()) handlers_->push(request);
+      else queue_.push(request);
+    }
+    if (hasPool()) handlers_->wake(requests.size(), woken);
     room_ += unused;
     if (unused > 0 && !waiters_.empty()) {
       grantRoom();
-      woken.swap(to_wake_);
+      granted.swap(to_wake_);
     }
   }
-  for (PermitWaiter* waiter : woken) waiter->permitsGranted();
+  for (PermitWaiter* waiter : granted) waiter->permitsGranted();
   if (requests.empty()) return;
   requests.clear();
-  consumer_.ring();
+  if (!hasPool()) return consumer_.ring();
+  ring(woken);
 }
 
 bool RequestChannel::claim(std::vector<Request>& taken, size_t most) {
@@ -61,7 +70,7 @@ bool RequestChannel::claim(std::vector<Request>& taken, size_t most) {
     const size_t count = std::min({most, queue_.size(), allowed});
     for (size_t i = 0; i < count; i++) taken.push_back(queue_.pop());
     pending_ += static_cast<uint32_t>(count);
-    room_ += static_cast<uint32_t>(count);
+    room_ += static_cast<int64_t>(count);
     starved_ = count == allowed && !queue_.empty();
     is_drained = queue_.empty() || starved_;
     if (count > 0 && !waiters_.empty()) {
@@ -76,21 +85,29 @@ bool RequestChannel::claim(std::vector<Request>& taken, size_t most) {
 void RequestChannel::release(int32_t count) {
   if (count == 0) return;
   bool was_starved = false;
+  HandlerSet::Handlers woken;
   {
     std::lock_guard lock(mutex_);
     const int64_t pending = int64_t{pending_} - count;
     ODRADEK_REQUIRE(pending >= 0);
     pending_ = static_cast<uint32_t>(pending);
     was_starved = pending_ < max_pending_ && std::exchange(starved_, false);
+    if (was_starved && hasPool()) handlers_->wake(handlers_->queued(), woken);
   }
-  if (was_starved) consumer_.ring();
+  ring(woken);
+  if (was_starved && !hasPool()) consumer_.ring();
+}
+
+uint32_t RequestChannel::takeRoom() {
+  const auto permits = static_cast<uint32_t>(std::min<int64_t>(room_, kPermitQuantum));
+  room_ -= permits;
+  return permits;
 }
 
 void RequestChannel::grantRoom() {
   while (room_ > 0 && !waiters_.empty()) {
     PermitWaiter* waiter = waiters_.pop();
-    const uint32_t permits = std::min(room_, kPermitQuantum);
-    room_ -= permits;
+    const uint32_t permits = takeRoom();
     waiter->waiting_ = false;
     waiter->granted_ += permits;
     to_wake_.push_back(waiter);
@@ -117,12 +134,136 @@ void RequestChannel::forget(PermitWaiter& waiter) {
 
 uint32_t RequestChannel::queued() const {
   std::lock_guard lock(mutex_);
-  return static_cast<uint32_t>(queue_.size());
+  return hasPool() ? handlers_->queued() : static_cast<uint32_t>(queue_.size());
 }
 
 uint32_t RequestChannel::pending() const {
   std::lock_guard lock(mutex_);
   return pending_;
+}
+
+// --- A pool of handler threads -----------------------------------------------------------------
+
+void RequestChannel::enter(uint32_t place, std::shared_ptr<RequestHandler> handler) {
+  std::lock_guard lock(mutex_);
+  handlers_->enter(place, std::move(handler));
+}
+
+void RequestChannel::leave(uint32_t place, const RequestHandler& handler) {
+  HandlerSet::Handlers woken;
+  {
+    std::lock_guard lock(mutex_);
+    if (handlers_->at(place).get() != &handler) return;
+    handlers_->leave(place);
+    // It may have been rung for a request that another one must take now.
+    handlers_->wake(handlers_->queued(), woken);
+  }
+  ring(woken);
+}
+
+void RequestChannel::retire(uint32_t place, uint32_t successor) {
+  HandlerSet::Handlers woken;
+  {
+    std::lock_guard lock(mutex_);
+    handlers_->retire(place, successor);
+    handlers_->wake(handlers_->queued(), woken);
+  }
+  ring(woken);
+}
+
+uint32_t RequestChannel::assign() {
+  std::lock_guard lock(mutex_);
+  return handlers_->assign();
+}
+
+void RequestChannel::unassign(uint32_t place) {
+  std::lock_guard lock(mutex_);
+  handlers_->unassign(place);
+}
+
+bool RequestChannel::claimRun(uint32_t place, std::vector<Request>& taken) {
+  std::vector<PermitWaiter*> granted;
+  bool is_drained = false;
+  {
+    std::lock_guard lock(mutex_);
+    handlers_->isAwake(place);
+    if (isClaimable(place)) {
+      handlers_->takeRun(place, taken);
+      pending_++;
+      room_ += static_cast<int64_t>(taken.size());
+    }
+    is_drained = !isClaimable(place);
+    if (!taken.empty() && !waiters_.empty()) {
+      grantRoom();
+      granted.swap(to_wake_);
+    }
+  }
+  for (PermitWaiter* waiter : granted) waiter->permitsGranted();
+  return is_drained;
+}
+
+bool RequestChannel::rest(uint32_t place) {
+  std::lock_guard lock(mutex_);
+  if (isClaimable(place)) return false;
+  handlers_->sleeps(place);
+  return true;
+}
+
+void RequestChannel::abstain(uint32_t place) {
+  std::lock_guard lock(mutex_);
+  handlers_->isAwake(place);
+}
+
+void RequestChannel::putBack(const std::vector<Request>& requests) {
+  if (requests.empty()) return;
+  HandlerSet::Handlers woken;
+  {
+    std::lock_guard lock(mutex_);
+    handlers_->putBack(requests);
+    // They had given their room to others.
+    room_ -= static_cast<int64_t>(requests.size());
+    handlers_->wake(requests.size(), woken);
+  }
+  ring(woken);
+}
+
+void RequestChannel::tell(uint32_t place, Event* event) {
+  std::shared_ptr<RequestHandler> handler;
+  {
+    std::lock_guard lock(mutex_);
+    if (place < handlers_->size()) handler = handlers_->at(place);
+  }
+  if (handler == nullptr) {
+    delete event;
+    return;
+  }
+  handler->post(event);
+  handler->ring();
+}
+
+void RequestChannel::tellAll(const Event& event, uint64_t places) {
+  HandlerSet::Handlers told;
+  {
+    std::lock_guard lock(mutex_);
+    for (uint32_t place = 0; place < handlers_->size(); place++) {
+      const bool is_meant = (places >> (place % 64) & 1) != 0;
+      if (is_meant && handlers_->at(place) != nullptr) told.push_back(handlers_->at(place));
+    }
+  }
+  for (const auto& handler : told) handler->post(new Event(event));
+  ring(told);
+}
+
+// With the lock. Notes that a claim stopped at the bound.
+bool RequestChannel::isClaimable(uint32_t place) {
+  if (!handlers_->hasRequests(place)) return false;
+  if (pending_ < max_pending_) return true;
+  starved_ = true;
+  return false;
+}
+
+void RequestChannel::ring(const HandlerSet::Handlers& handlers) {
+  for (const auto& handler : handlers) handler->ring();
 }
 
 }  // namespace odradek

@@ -5,13 +5,19 @@
 // and are not answered. A processor that gets no permit mutes the connection and is a waiter; the
 // handlers' claims hand the freed permits to the waiters, longest waiting first. Nobody blocks:
 // the lock is held for the moves of one batch.
+//
+// Who takes the requests is one consumer, rung for every batch, or a pool of handler threads, of which
+// as many as can find something are rung, and none that is at work.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "consumer.h"
+#include "handler_set.h"
 #include "request.h"
 #include "ring.h"
 
@@ -32,10 +38,17 @@ class PermitWaiter {
   uint32_t granted_ = 0;
 };
 
+class RequestHandler;
+
 class RequestChannel {
  public:
-  RequestChannel(uint32_t queued_max_requests, uint32_t max_pending_requests, Consumer& consumer)
-      : room_(queued_max_requests), max_pending_(max_pending_requests), consumer_(consumer) {}
+  // `handlers`: the pool, where there is one; else the consumer claims.
+  RequestChannel(uint32_t queued_max_requests, uint32_t max_pending_requests, Consumer& consumer,
+                 std::unique_ptr<HandlerSet> handlers = nullptr)
+      : room_(queued_max_requests),
+        max_pending_(max_pending_requests),
+        consumer_(consumer),
+        handlers_(std::move(handlers)) {}
   RequestChannel(const RequestChannel&) = delete;
   RequestChannel& operator=(const RequestChannel&) = delete;
   ~RequestChannel();
@@ -47,7 +60,7 @@ class RequestChannel {
   // Takes the permits that a waiter was granted.
   uint32_t collectGrant(PermitWaiter& waiter);
 
-  // Queues requests, one permit each, gives back `unused` permits, and rings the consumer.
+  // Queues requests, one permit each, gives back `unused` permits, and rings who takes them.
   void push(std::vector<Request>& requests, uint32_t unused);
 
   // A handler thread takes requests: at most `most`, and no further than max_pending_requests.
@@ -59,6 +72,34 @@ class RequestChannel {
   // consumer if claims had stopped at the bound.
   void release(int32_t count);
 
+  // --- A pool of handler threads
+
+  bool hasPool() const { return handlers_ != nullptr; }
+  bool hasAffinity() const { return hasPool() && handlers_->hasAffinity(); }
+
+  // A thread takes its place, or another one takes it over; and leaves it.
+  void enter(uint32_t place, std::shared_ptr<RequestHandler> handler);
+  void leave(uint32_t place, const RequestHandler& handler);
+  // Nobody enters the place any more: what waits for it, and its connections, are `successor`'s.
+  void retire(uint32_t place, uint32_t successor);
+
+  // With affinity: the place for a new connection; and the connection's end.
+  uint32_t assign();
+  void unassign(uint32_t place);
+
+  // claim() for a thread of the pool: see HandlerSet::takeRun(). Counts as one pending request.
+  bool claimRun(uint32_t place, std::vector<Request>& taken);
+  // True: nothing is there to be claimed, and the thread is rung when there is.
+  bool rest(uint32_t place);
+  // The thread wants no requests for now, and isn't rung for them.
+  void abstain(uint32_t place);
+  // Requests that were claimed and not started go back to the head of the queue.
+  void putBack(const std::vector<Request>& requests);
+
+  // Tells one thread of the pool, or all in whose bits of `places` (place modulo 64) a 1 stands.
+  void tell(uint32_t place, Event* event);
+  void tellAll(const Event& event, uint64_t places);
+
   // The server has ended: what is left belongs to connections that are closed.
   void clear();
 
@@ -69,11 +110,15 @@ class RequestChannel {
   uint32_t pending() const;
 
  private:
+  uint32_t takeRoom();
   void grantRoom();
+  bool isClaimable(uint32_t place);
+  static void ring(const HandlerSet::Handlers& handlers);
 
   mutable std::mutex mutex_;
   Ring<Request> queue_;
-  uint32_t room_;  // permits nobody holds
+  // Permits nobody holds; below 0 by requests that came back when others had taken their room.
+  int64_t room_;
   uint32_t pending_ = 0;
   const uint32_t max_pending_;
   bool starved_ = false;  // a claim stopped at max_pending_ with requests left
@@ -81,6 +126,7 @@ class RequestChannel {
   // Waiters to be told once the lock is released.
   std::vector<PermitWaiter*> to_wake_;
   Consumer& consumer_;
+  const std::unique_ptr<HandlerSet> handlers_;
 };
 
 }  // namespace odradek

@@ -28,6 +28,13 @@ class Ring {
     size_++;
   }
 
+  void pushFront(T item) {
+    if (size_ == items_.size()) grow();
+    head_ = (head_ + items_.size() - 1) & (items_.size() - 1);
+    items_[head_] = std::move(item);
+    size_++;
+  }
+
   T pop() {
     ODRADEK_ASSERT(size_ > 0);
     T item = std::move(items_[head_]);

@@ -18,6 +18,8 @@ struct Segment {
   uint32_t length = 0;
   uint32_t settles = 0;
   uint32_t sequence = 0;
+  // Who gave it and is told its fate; see Command.
+  uint32_t origin = 0;
   bool notify = false;
   bool discarded = false;
 };

@@ -20,13 +20,19 @@ StartError threadError(const char* call, int error) {
   return {StartError::Step::kThread, call, -1, error};
 }
 
+std::unique_ptr<HandlerSet> handlerSet(const ServerConfig& config) {
+  if (!config.has_handler_pool) return nullptr;
+  return std::make_unique<HandlerSet>(config.has_affinity, config.max_in_flight_per_connection);
+}
+
 }  // namespace
 
 SocketServer::SocketServer(ServerConfig config, Platform& platform, Consumer& consumer)
     : config_(std::move(config)),
       platform_(platform),
       consumer_(consumer),
-      requests_(config_.queued_max_requests, config_.max_pending_requests, consumer) {}
+      requests_(config_.queued_max_requests, config_.max_pending_requests, consumer,
+                handlerSet(config_)) {}
 
 SocketServer::~SocketServer() { stop(CloseReason::kDeadline); }
 
@@ -126,12 +132,45 @@ void SocketServer::drain() {
 
 void SocketServer::stop(CloseReason reason) {
   joinAcceptors();
+  closeHandlers();
   for (auto& processor : processors_) processor->stop(reason);
   if (Processor* processor = threadless(); processor != nullptr) {
     while (processor->turn()) {
     }
   }
   processor_threads_.clear();
+}
+
+std::shared_ptr<RequestHandler> SocketServer::openHandler(uint32_t place, uint32_t capacity) {
+  auto handler = std::make_shared<RequestHandler>(
+      place, capacity, config_.max_in_flight_per_connection, requests_, *this);
+  if (handlers_.size() <= place) handlers_.resize(place + 1);
+  handlers_[place] = handler;
+  requests_.enter(place, handler);
+  return handler;
+}
+
+RequestHandler::Remains SocketServer::closeHandler(uint32_t place) {
+  const bool is_there = place < handlers_.size() && handlers_[place] != nullptr;
+  if (!is_there) return {};
+  return std::exchange(handlers_[place], nullptr)->detach();
+}
+
+void SocketServer::retireHandler(uint32_t place, uint32_t successor) {
+  requests_.retire(place, successor);
+}
+
+// No handler thread is within a call of ours from here on. Their requests end with the connections.
+void SocketServer::closeHandlers() {
+  for (uint32_t place = 0; place < handlers_.size(); place++) {
+    const RequestHandler::Remains remains = closeHandler(place);
+    for (const Request& request : remains.started) request.block->release();
+    for (const Request& request : remains.waiting) request.block->release();
+  }
+}
+
+std::optional<ConnectionInfo> SocketServer::describe(const ChannelId& channel) {
+  return processors_[channel.processor]->describe(channel);
 }
 
 void SocketServer::submit(uint32_t processor, CommandBatch* batch) {

@@ -13,6 +13,7 @@
 #include "framing.h"
 #include "processor.h"
 #include "request_channel.h"
+#include "request_handler.h"
 #include "thread.h"
 
 namespace odradek {
@@ -43,6 +44,10 @@ struct ServerConfig {
   bool waits_for_accept = false;
   int64_t busy_poll_ns = 0;
   uint32_t max_in_flight_per_connection = 1;
+  // Requests are claimed by handler threads of their own; else by the server's consumer.
+  bool has_handler_pool = false;
+  // Each connection's requests go to one of them.
+  bool has_affinity = false;
 };
 
 // Why start() failed: which step, for which listener (-1: none), with which errno.
@@ -54,7 +59,7 @@ struct StartError {
   int error = 0;
 };
 
-class SocketServer {
+class SocketServer final : public CommandSink {
  public:
   SocketServer(ServerConfig config, Platform& platform, Consumer& consumer);
   SocketServer(const SocketServer&) = delete;
@@ -70,8 +75,20 @@ class SocketServer {
   // Ends every loop, closing what is open with `reason`. Idempotent.
   void stop(CloseReason reason);
 
-  // Hands a batch to the processor with this id.
-  void submit(uint32_t processor, CommandBatch* batch);
+  // A handler thread may come to this place of the pool, with `capacity` requests in its hands at a
+  // time. Who was there before must have been closed.
+  std::shared_ptr<RequestHandler> openHandler(uint32_t place, uint32_t capacity);
+
+  // The thread at this place is gone, or nothing of it counts any more.
+  RequestHandler::Remains closeHandler(uint32_t place);
+
+  // The place stays empty; what is its, `successor` takes over.
+  void retireHandler(uint32_t place, uint32_t successor);
+
+  // Any thread that may give commands. Hands a batch to the processor with this id.
+  void submit(uint32_t processor, CommandBatch* batch) override;
+
+  std::optional<ConnectionInfo> describe(const ChannelId& channel) override;
 
   // The processor without a thread; null if all have one.
   Processor* threadless() const {
@@ -93,11 +110,14 @@ class SocketServer {
   StartError openListeners();
   StartError startThreads();
   void joinAcceptors();
+  void closeHandlers();
 
   const ServerConfig config_;
   Platform& platform_;
   Consumer& consumer_;
   RequestChannel requests_;
+  // By place.
+  std::vector<std::shared_ptr<RequestHandler>> handlers_;
   std::vector<Endpoint> bound_;
   // Pollers outlive the loops that other threads may still wake.
   std::vector<std::unique_ptr<Poller>> pollers_;

@@ -1,0 +1,146 @@
+#include "request_handler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "bounds.h"
+
+namespace odradek {
+
+RequestHandler::RequestHandler(uint32_t place, uint32_t capacity, uint32_t max_in_flight,
+                               RequestChannel& requests, CommandSink& processors)
+    : place_(place),
+      capacity_(capacity),
+      longest_run_(std::max(kFramesPerBatch, max_in_flight)),
+      requests_(&requests),
+      processors_(processors),
+      in_work_(capacity, max_in_flight) {}
+
+RequestHandler::~RequestHandler() {
+  Event* event = events().takeAll();
+  while (event != nullptr) delete std::exchange(event, event->next);
+}
+
+// --- Its own thread ----------------------------------------------------------------------------
+
+bool RequestHandler::enter(Waker& waker, uint8_t* marks) {
+  {
+    std::lock_guard lock(waker_mutex_);
+    waker_ = &waker;
+  }
+  std::lock_guard lock(mutex_);
+  marks_ = marks;
+  return requests_ != nullptr;
+}
+
+void RequestHandler::leave() {
+  {
+    std::lock_guard lock(waker_mutex_);
+    waker_ = nullptr;
+  }
+  std::lock_guard lock(mutex_);
+  if (marks_ != nullptr) last_marks_.assign(marks_, marks_ + capacity_);
+  marks_ = nullptr;
+  if (requests_ != nullptr) requests_->leave(place_, *this);
+}
+
+bool RequestHandler::claim(std::vector<Request>& taken, std::vector<uint32_t>& tickets) {
+  std::lock_guard lock(mutex_);
+  if (requests_ == nullptr || in_work_.room() < longest_run_) return true;
+  const bool is_drained = requests_->claimRun(place_, taken);
+  const uint32_t active = in_work_.active();
+  for (const Request& request : taken) {
+    tickets.push_back(in_work_.add(request));
+    std::atomic_ref(marks_[tickets.back()]).store(0, std::memory_order_relaxed);
+  }
+  // The channel has counted one.
+  const auto change = static_cast<int32_t>(active + !taken.empty() - in_work_.active());
+  countWork();
+  requests_->release(change);
+  return is_drained;
+}
+
+bool RequestHandler::rest(bool wants_requests) {
+  std::lock_guard lock(mutex_);
+  if (requests_ == nullptr) return true;
+  if (wants_requests) return requests_->rest(place_);
+  requests_->abstain(place_);
+  return true;
+}
+
+void RequestHandler::submit(std::vector<Command>& commands) {
+  std::lock_guard lock(mutex_);
+  const uint32_t active = in_work_.active();
+  for (Command& command : commands) {
+    const bool is_ours = requests_ != nullptr &&
+                         (command.settles == 0 ||
+                          in_work_.settle(command.channel, command.sequence, command.settles));
+    if (!is_ours) {
+      if (command.block != nullptr) command.block->release();
+      continue;
+    }
+    command.origin = place_ + 1;
+    const uint32_t processor = command.channel.processor;
+    if (batches_.size() <= processor) batches_.resize(processor + 1);
+    if (batches_[processor] == nullptr) batches_[processor] = new CommandBatch();
+    batches_[processor]->commands.push_back(std::move(command));
+  }
+  commands.clear();
+  for (uint32_t i = 0; i < batches_.size(); i++) {
+    if (batches_[i] != nullptr) processors_.submit(i, std::exchange(batches_[i], nullptr));
+  }
+  countWork();
+  if (requests_ != nullptr) requests_->release(static_cast<int32_t>(active - in_work_.active()));
+}
+
+std::optional<ConnectionInfo> RequestHandler::describe(const ChannelId& channel) {
+  std::lock_guard lock(mutex_);
+  if (requests_ == nullptr) return std::nullopt;
+  return processors_.describe(channel);
+}
+
+// --- The server's thread -----------------------------------------------------------------------
+
+RequestHandler::Remains RequestHandler::detach() {
+  Remains remains;
+  std::lock_guard lock(mutex_);
+  RequestChannel* requests = std::exchange(requests_, nullptr);
+  if (requests == nullptr) return remains;
+  requests->leave(place_, *this);
+  uint8_t* marks = marks_ != nullptr ? marks_ : last_marks_.data();
+  const bool has_marks = marks_ != nullptr || !last_marks_.empty();
+  requests->release(static_cast<int32_t>(in_work_.active()));
+  std::vector<Request> unstarted;
+  ChannelId behind;
+  bool is_behind = false;
+  for (const InWork::Claimed& claimed : in_work_.takeAll()) {
+    is_behind = is_behind && claimed.request.channel == behind;
+    // Written by a thread that may still run; a byte is never seen half written.
+    const bool is_started =
+        has_marks && std::atomic_ref(marks[claimed.ticket]).load() != 0;
+    if (is_started) {
+      is_behind = true;
+      behind = claimed.request.channel;
+      remains.started.push_back(claimed.request);
+    } else if (is_behind) {
+      remains.waiting.push_back(claimed.request);
+    } else {
+      unstarted.push_back(claimed.request);
+    }
+  }
+  remains.put_back = static_cast<uint32_t>(unstarted.size());
+  countWork();
+  requests->putBack(unstarted);
+  return remains;
+}
+
+void RequestHandler::wake() {
+  std::lock_guard lock(waker_mutex_);
+  if (waker_ != nullptr) waker_->wake();
+}
+
+void RequestHandler::countWork() {
+  in_work_count_.store(in_work_.size(), std::memory_order_relaxed);
+}
+
+}  // namespace odradek
