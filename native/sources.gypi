@@ -28,7 +28,9 @@
       "native/addon/config.cc",
       "native/addon/large_frames.cc",
       "native/addon/loop_watcher.cc",
-      "native/addon/native_server.cc"
+      "native/addon/native_handler.cc",
+      "native/addon/native_server.cc",
+      "native/addon/tables.cc"
     ]
   }
 }

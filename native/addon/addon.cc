@@ -1,4 +1,4 @@
-// The addon's entry: the class NativeServer, and the constants that TypeScript must agree with.
+// The addon's entry: its two classes, and the constants that TypeScript must agree with.
 #include <node_api.h>
 
 #include "../core/bounds.h"
@@ -7,6 +7,7 @@
 #include "../core/request.h"
 #include "crossing.h"
 #include "js.h"
+#include "native_handler.h"
 #include "native_server.h"
 
 namespace odradek {
@@ -37,6 +38,7 @@ napi_value constants(napi_env env) {
 NAPI_MODULE_INIT() {
   napi_value constructor = odradek::NativeServer::define(env);
   odradek::js::set(env, exports, "NativeServer", constructor);
+  odradek::js::set(env, exports, "NativeHandler", odradek::NativeHandler::define(env));
   odradek::js::set(env, exports, "constants", odradek::constants(env));
   return exports;
 }

@@ -27,6 +27,24 @@ Framing readFraming(napi_env env, napi_value object) {
   return framing;
 }
 
+napi_value framingObject(napi_env env, const Framing& framing) {
+  napi_value object = js::object(env);
+  const auto number = [&](const char* name, double value) {
+    js::set(env, object, name, js::number(env, value));
+  };
+  number("kind", static_cast<double>(framing.kind));
+  number("maxFrameBytes", framing.max_frame_bytes);
+  number("sizeBytes", framing.size_bytes);
+  number("offset", framing.offset);
+  number("adjustment", framing.adjustment);
+  number("strip", framing.strip);
+  js::set(env, object, "bigEndian", js::boolean(env, framing.big_endian));
+  js::set(env, object, "stripDelimiter", js::boolean(env, framing.strip_delimiter));
+  js::set(env, object, "delimiter",
+          js::bytes(env, framing.delimiter.data(), framing.delimiter_bytes));
+  return object;
+}
+
 ServerConfig readServerConfig(napi_env env, napi_value object) {
   ServerConfig config;
   const auto number = [&](napi_value of, const char* name) {
@@ -37,6 +55,8 @@ ServerConfig readServerConfig(napi_env env, napi_value object) {
   config.max_pending_requests = number(object, "maxPendingRequests");
   config.busy_poll_ns = int64_t{number(object, "busyPollUs")} * 1000;
   config.max_in_flight_per_connection = number(object, "maxInFlightPerConnection");
+  config.has_handler_pool = js::toBoolean(env, js::get(env, object, "hasHandlerPool"));
+  config.has_affinity = js::toBoolean(env, js::get(env, object, "hasAffinity"));
   config.waits_for_accept = js::toBoolean(env, js::get(env, object, "waitsForAccept"));
   napi_value listeners = js::get(env, object, "listeners");
   uint32_t count = 0;

@@ -9,5 +9,6 @@ namespace odradek {
 
 ServerConfig readServerConfig(napi_env env, napi_value object);
 Framing readFraming(napi_env env, napi_value object);
+napi_value framingObject(napi_env env, const Framing& framing);
 
 }  // namespace odradek

@@ -15,7 +15,7 @@ inline constexpr uint32_t kLargesPerClaim = 16;
 
 // A claimed request. Body offsets count from the start of its frame.
 enum RequestField : uint32_t {
-  kRequestProcessor,  // and kLastFlag: the connection's last one for now
+  kRequestProcessor,  // and the framing's epoch, and kLastFlag: the connection's last one for now
   kRequestSlot,
   kRequestGeneration,
   kRequestSequence,
@@ -26,6 +26,7 @@ enum RequestField : uint32_t {
 };
 inline constexpr uint32_t kLargeFlag = 0x8000'0000;
 inline constexpr uint32_t kLastFlag = 0x8000'0000;
+inline constexpr uint32_t kEpochShift = 8;
 
 // What a claim says beside its requests.
 enum StatusField : uint32_t {

@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <string>
 
+#include "../core/socket_ops.h"
+
 namespace odradek::js {
 
 inline napi_value undefined(napi_env env) {
@@ -112,6 +114,21 @@ inline Bytes toBytes(napi_env env, napi_value value) {
   if (type == napi_float64_array) length *= 8;
   auto* bytes = static_cast<std::byte*>(data);
   return {bytes, length, bytes == nullptr ? nullptr : bytes - offset};
+}
+
+// A Buffer with a copy of these bytes.
+inline napi_value bytes(napi_env env, const std::byte* data, size_t length) {
+  napi_value value = nullptr;
+  napi_create_buffer_copy(env, length, data, nullptr, &value);
+  return value;
+}
+
+inline void setEndpoints(napi_env env, napi_value object, const Endpoint& local,
+                         const Endpoint& remote) {
+  set(env, object, "localAddress", string(env, local.host));
+  set(env, object, "localPort", number(env, local.port));
+  set(env, object, "remoteAddress", string(env, remote.host));
+  set(env, object, "remotePort", number(env, remote.port));
 }
 
 }  // namespace odradek::js

@@ -11,6 +11,7 @@
 #include "config.h"
 #include "crossing.h"
 #include "js.h"
+#include "native_handler.h"
 
 namespace odradek {
 namespace {
@@ -34,6 +35,10 @@ napi_value NativeServer::define(napi_env env) {
       method("submit", call<&NativeServer::submit>),
       method("drain", call<&NativeServer::drain>),
       method("stop", call<&NativeServer::stop>),
+      method("openHandler", call<&NativeServer::openHandler>),
+      method("closeHandler", call<&NativeServer::closeHandler>),
+      method("retireHandler", call<&NativeServer::retireHandler>),
+      method("endWaiting", call<&NativeServer::endWaiting>),
       method("counters", call<&NativeServer::counters>),
       method("ref", call<&NativeServer::ref>),
       method("unref", call<&NativeServer::unref>),
@@ -53,44 +58,21 @@ napi_value NativeServer::construct(napi_env env, napi_callback_info info) {
   const auto finalize = [](napi_env, void* data, void*) {
     delete static_cast<NativeServer*>(data);
   };
-  const bool is_whole = server->openTables(js::get(env, config, "tables"));
+  const bool is_whole = server->tables_.open(js::get(env, config, "tables"));
   if (is_whole && napi_wrap(env, self, server, finalize, nullptr, nullptr) == napi_ok) return self;
   delete server;
   return nullptr;
 }
 
 NativeServer::NativeServer(napi_env env, napi_value config)
-    : env_(env), server_(readServerConfig(env, config), systemPlatform(), *this) {
-  const double now_ms = js::toNumber(env, js::get(env, config, "now"));
-  epoch_ns_ = static_cast<double>(systemPlatform().clock().now()) - now_ms * 1e6;
-}
-
-bool NativeServer::openTables(napi_value tables) {
-  if (napi_create_reference(env_, tables, 1, &tables_) != napi_ok) return false;
-  bool is_whole = true;
-  const auto bytes = [&](const char* name, size_t least) {
-    const js::Bytes table = js::toBytes(env_, js::get(env_, tables, name));
-    is_whole = is_whole && table.length >= least;
-    return table.data;
-  };
-  constexpr size_t kTableBytes =
-      sizeof(uint32_t) * crossing::kEntriesPerTable * crossing::kFieldsPerEntry;
-  request_table_ = reinterpret_cast<uint32_t*>(bytes("requests", kTableBytes));
-  command_table_ = reinterpret_cast<uint32_t*>(bytes("commands", kTableBytes));
-  time_table_ =
-      reinterpret_cast<double*>(bytes("times", sizeof(double) * crossing::kEntriesPerTable));
-  status_ =
-      reinterpret_cast<uint32_t*>(bytes("status", crossing::kStatusFields * sizeof(uint32_t)));
-  reply_slab_ = bytes("replies", kSlabBytes);
-  return is_whole;
-}
+    : env_(env),
+      server_(readServerConfig(env, config), systemPlatform(), *this),
+      tables_(env, js::toNumber(env, js::get(env, config, "now"))) {}
 
 NativeServer::~NativeServer() {
   end(CloseReason::kDeadline);
   Event* event = events().takeAll();
   while (event != nullptr) delete std::exchange(event, event->next);
-  large_frames_->release();
-  if (tables_ != nullptr) napi_delete_reference(env_, tables_);
   if (callback_ != nullptr) napi_delete_reference(env_, callback_);
 }
 
@@ -172,7 +154,8 @@ void NativeServer::end(CloseReason reason) {
   if (async_context_ != nullptr) napi_async_destroy(env_, std::exchange(async_context_, nullptr));
   server_.stop(reason);
   server_.requests().clear();
-  releaseClaimed();
+  tables_.dropClaimed();
+  for (const Request& request : std::exchange(waiting_, {})) request.block->release();
   closeDoorbell();
 }
 
@@ -204,127 +187,22 @@ void NativeServer::onDoorbell(napi_env env, napi_value callback, void* context, 
 // claim(slab, used, larges): how many requests were written to the table. Their frames lie in the
 // slab from `used` on, large ones in `larges`.
 napi_value NativeServer::claim(const napi_value* arguments) {
-  const js::Bytes slab = js::toBytes(env_, arguments[0]);
-  if (slab.data == nullptr) {
-    status_[crossing::kStatusMore] = 0;
-    return js::number(env_, 0);
-  }
-  slab_ = slab.data;
-  slab_bytes_ = static_cast<uint32_t>(slab.length);
-  slab_used_ = js::toUint32(env_, arguments[1]);
-  larges_ = 0;
   bool is_drained = false;
-  if (next_claimed_ == claimed_.size() && !has_ended_) {
+  if (tables_.isWritten() && !has_ended_) {
     is_resting_ = false;
     Processor* processor = server_.threadless();
     // One that has ended (its poller was lost) has nothing to be watched for.
     if (processor != nullptr && !processor->turn()) watcher_.stop();
-    claimed_.clear();
-    next_claimed_ = 0;
-    is_drained = server_.requests().claim(claimed_, crossing::kEntriesPerTable);
+    is_drained = server_.requests().claim(tables_.refill(), crossing::kEntriesPerTable);
   }
-  uint32_t count = 0;
-  Block* block = nullptr;  // frames of one block let go of it together
-  uint32_t references = 0;
-  while (next_claimed_ < claimed_.size()) {
-    const Request& request = claimed_[next_claimed_];
-    if (!writeRequest(request, count, arguments[2])) break;
-    next_claimed_++;
-    count++;
-    if (request.block != block) {
-      if (block != nullptr) block->release(references);
-      block = request.block;
-      references = 0;
-    }
-    references++;
-  }
-  if (block != nullptr) block->release(references);
-  status_[crossing::kStatusSlabUsed] = slab_used_;
-  status_[crossing::kStatusMore] = next_claimed_ < claimed_.size() || !is_drained ? 1 : 0;
+  const uint32_t count = tables_.write(arguments[0], arguments[1], arguments[2], !is_drained);
   // Looked at after the claim: what was posted before a claimed request is there to be taken.
-  status_[crossing::kStatusEvents] = events().empty() ? 0 : 1;
+  tables_.setEvents(!events().empty());
   return js::number(env_, count);
 }
 
-// False: the slab, or this claim's share of large frames, is used up.
-bool NativeServer::writeRequest(const Request& request, uint32_t index, napi_value larges) {
-  uint32_t* entry = request_table_ + size_t{index} * crossing::kFieldsPerEntry;
-  if (request.frame_bytes >= kLargeFrameBytes) {
-    if (larges_ == crossing::kLargesPerClaim) return false;
-    js::set(env_, larges, larges_, largeFrame(request));
-    entry[crossing::kRequestOffset] = crossing::kLargeFlag | larges_;
-    larges_++;
-  } else {
-    if (slab_bytes_ - slab_used_ < request.frame_bytes) return false;
-    std::memcpy(slab_ + slab_used_, request.block->data() + request.offset, request.frame_bytes);
-    entry[crossing::kRequestOffset] = slab_used_;
-    slab_used_ += request.frame_bytes;
-  }
-  entry[crossing::kRequestProcessor] =
-      request.channel.processor | (request.is_last ? crossing::kLastFlag : 0);
-  entry[crossing::kRequestSlot] = request.channel.slot;
-  entry[crossing::kRequestGeneration] = request.channel.generation;
-  entry[crossing::kRequestSequence] = request.sequence;
-  entry[crossing::kRequestFrameBytes] = request.frame_bytes;
-  entry[crossing::kRequestBodyBegin] = request.body_begin;
-  entry[crossing::kRequestBodyEnd] = request.body_end;
-  time_table_[index] = (static_cast<double>(request.received_at_ns) - epoch_ns_) / 1e6;
-  return true;
-}
-
-// The frame as an ArrayBuffer, over the memory in which it was received where that is allowed.
-napi_value NativeServer::largeFrame(const Request& request) {
-  Block* block = request.block;
-  std::byte* bytes = block->data() + request.offset;
-  napi_value buffer = large_frames_->wrap(env_, block, bytes, request.frame_bytes);
-  if (buffer != nullptr) return buffer;
-  // External buffers are forbidden here (Electron): a copy.
-  void* copy = nullptr;
-  napi_create_arraybuffer(env_, request.frame_bytes, &copy, &buffer);
-  if (copy != nullptr) std::memcpy(copy, bytes, request.frame_bytes);
-  return buffer;
-}
-
-void NativeServer::releaseClaimed() {
-  for (; next_claimed_ < claimed_.size(); next_claimed_++) claimed_[next_claimed_].block->release();
-  claimed_.clear();
-  next_claimed_ = 0;
-}
-
 // takeEvents(): every event since the last call, oldest first.
-napi_value NativeServer::takeEvents(const napi_value*) {
-  napi_value array = js::array(env_);
-  Event* event = events().takeAll();
-  for (uint32_t i = 0; event != nullptr; i++) {
-    js::set(env_, array, i, eventObject(*event));
-    delete std::exchange(event, event->next);
-  }
-  return array;
-}
-
-napi_value NativeServer::eventObject(const Event& event) {
-  napi_value object = js::object(env_);
-  const auto number = [&](const char* name, double value) {
-    js::set(env_, object, name, js::number(env_, value));
-  };
-  number("kind", static_cast<double>(event.kind));
-  number("processor", event.channel.processor);
-  number("slot", event.channel.slot);
-  number("generation", event.channel.generation);
-  number("reason", static_cast<double>(event.reason));
-  number("errno", event.error);
-  number("listener", event.listener);
-  number("count", event.count);
-  number("declared", static_cast<double>(event.declared));
-  js::set(env_, object, "ok", js::boolean(env_, event.ok));
-  if (event.kind != Event::Kind::kOpened) return object;
-  number("index", event.index);
-  number("localPort", event.local.port);
-  number("remotePort", event.remote.port);
-  js::set(env_, object, "localAddress", js::string(env_, event.local.host));
-  js::set(env_, object, "remoteAddress", js::string(env_, event.remote.host));
-  return object;
-}
+napi_value NativeServer::takeEvents(const napi_value*) { return tables_.takeEvents(*this); }
 
 // rest(): true if the next ring will call the doorbell function; false if somebody has rung since.
 napi_value NativeServer::rest(const napi_value*) {
@@ -337,7 +215,7 @@ napi_value NativeServer::rest(const napi_value*) {
   }
   if (!sleeps) doorbell().awake();
   const int64_t timeout_ms = timeout_ns < 0 ? 0 : toMs(timeout_ns);
-  status_[crossing::kStatusTimeoutMs] = static_cast<uint32_t>(timeout_ms);
+  tables_.setTimeoutMs(static_cast<uint32_t>(timeout_ms));
   return js::boolean(env_, sleeps);
 }
 
@@ -359,12 +237,10 @@ void NativeServer::busyPoll() {
 napi_value NativeServer::submit(const napi_value* arguments) {
   if (has_ended_) return js::undefined(env_);
   const uint32_t count = js::toUint32(env_, arguments[0]);
-  const uint32_t slab_bytes = js::toUint32(env_, arguments[1]);
-  // One copy of the turn's small replies; each command refers to its part.
-  Block* slab = slab_bytes == 0 ? nullptr : copyOf(reply_slab_, slab_bytes);
+  Block* slab = tables_.takeReplies(js::toUint32(env_, arguments[1]));
   batches_.assign(server_.processors().size(), nullptr);
   for (uint32_t i = 0; i < count; i++) {
-    Command command = readCommand(i, slab, arguments[2], arguments[3]);
+    Command command = tables_.readCommand(i, slab, arguments[2], arguments[3]);
     CommandBatch*& batch = batches_[command.channel.processor];
     if (batch == nullptr) batch = new CommandBatch();
     batch->commands.push_back(std::move(command));
@@ -372,6 +248,7 @@ napi_value NativeServer::submit(const napi_value* arguments) {
   if (slab != nullptr) slab->release();
   for (uint32_t i = 0; i < batches_.size(); i++) {
     if (batches_[i] == nullptr) continue;
+    if (server_.requests().hasPool()) tieParts(batches_[i]->commands);
     if (is_resting_) {
       obeyResting(batches_[i]);
     } else {
@@ -393,83 +270,76 @@ void NativeServer::obeyResting(CommandBatch* batch) {
   if (!is_resting_ || timeout_ns > 0) server_.threadlessPoller()->wake();
 }
 
-Command NativeServer::readCommand(uint32_t index, Block* slab, napi_value larges,
-                                  napi_value framings) {
-  const uint32_t* entry = command_table_ + size_t{index} * crossing::kFieldsPerEntry;
-  const uint32_t where = entry[crossing::kCommandOffset];
-  const uint32_t length = entry[crossing::kCommandLength];
-  const uint32_t flags = entry[crossing::kCommandKind] >> 16;
-  Command command;
-  command.reason = static_cast<CloseReason>((entry[crossing::kCommandKind] >> 8) & 0xff);
-  command.discarded = (flags & crossing::kFlagDiscarded) != 0;
-  command.notify = (flags & crossing::kFlagNotify) != 0;
-  command.channel = {entry[crossing::kCommandProcessor], entry[crossing::kCommandSlot],
-                     entry[crossing::kCommandGeneration]};
-  command.sequence = entry[crossing::kCommandSequence];
-  command.settles = entry[crossing::kCommandSettles];
-  switch (entry[crossing::kCommandKind] & 0xff) {
-    case crossing::kReply:
-      if (length == 0) break;
-      if (slab == nullptr) return refused(std::move(command));
-      slab->retain();
-      command.block = slab;
-      command.offset = where;
-      command.length = length;
-      break;
-    case crossing::kReplyLarge:
-      if (!takePart(js::get(env_, larges, where), &command)) return refused(std::move(command));
-      break;
-    case crossing::kAccept:
-      command.kind = Command::Kind::kAccept;
-      break;
-    case crossing::kClose:
-      command.kind = Command::Kind::kClose;
-      break;
-    case crossing::kHold:
-      command.kind = Command::Kind::kHold;
-      break;
-    case crossing::kSetFraming:
-      command.kind = Command::Kind::kSetFraming;
-      command.framing = readFraming(env_, js::get(env_, framings, length));
-      if (where != crossing::kNoPart && !takePart(js::get(env_, larges, where), &command)) {
-        command.reason = CloseReason::kOutOfMemory;
-      }
-      break;
-    default:
-      ODRADEK_REQUIRE(false);
+// --- The handler pool --------------------------------------------------------------------------
+
+// openHandler(place, capacity): the number by which a worker becomes this place's thread.
+napi_value NativeServer::openHandler(const napi_value* arguments) {
+  const uint32_t place = js::toUint32(env_, arguments[0]);
+  if (published_.size() <= place) published_.resize(place + 1);
+  published_[place] =
+      NativeHandler::publish(server_.openHandler(place, js::toUint32(env_, arguments[1])));
+  return js::number(env_, published_[place]);
+}
+
+// closeHandler(place): { started, waiting, putBack }. Those that wait stand behind started ones of
+// their connection, until endWaiting().
+napi_value NativeServer::closeHandler(const napi_value* arguments) {
+  const uint32_t place = js::toUint32(env_, arguments[0]);
+  NativeHandler::withdraw(published_[place]);
+  RequestHandler::Remains remains = server_.closeHandler(place);
+  napi_value object = js::object(env_);
+  js::set(env_, object, "started", lostRequests(remains.started));
+  js::set(env_, object, "waiting", lostRequests(remains.waiting));
+  js::set(env_, object, "putBack", js::number(env_, remains.put_back));
+  for (const Request& request : remains.started) request.block->release();
+  waiting_.insert(waiting_.end(), remains.waiting.begin(), remains.waiting.end());
+  return object;
+}
+
+napi_value NativeServer::lostRequests(const std::vector<Request>& requests) {
+  napi_value array = js::array(env_);
+  for (uint32_t i = 0; i < requests.size(); i++) {
+    const Request& request = requests[i];
+    napi_value object = js::object(env_);
+    const auto number = [&](const char* name, double value) {
+      js::set(env_, object, name, js::number(env_, value));
+    };
+    number("processor", request.channel.processor);
+    number("slot", request.channel.slot);
+    number("generation", request.channel.generation);
+    number("sequence", request.sequence);
+    number("bodyBegin", request.body_begin);
+    number("bodyEnd", request.body_end);
+    number("receivedAt", tables_.toMs(request.received_at_ns));
+    js::set(env_, object, "frame",
+            js::bytes(env_, request.block->data() + request.offset, request.frame_bytes));
+    js::set(env_, array, i, object);
   }
-  return command;
+  return array;
 }
 
-// Memory for a reply was refused: its connection ends, the others don't notice.
-Command NativeServer::refused(Command command) {
-  command.reason = CloseReason::kOutOfMemory;
-  command.discarded = true;
-  return command;
+// retireHandler(place, successor).
+napi_value NativeServer::retireHandler(const napi_value* arguments) {
+  server_.retireHandler(js::toUint32(env_, arguments[0]), js::toUint32(env_, arguments[1]));
+  return js::undefined(env_);
 }
 
-Block* NativeServer::copyOf(const std::byte* bytes, size_t length) {
-  Block* block = Block::make(systemMemory(), length);
-  if (block != nullptr) std::memcpy(block->data(), bytes, length);
-  return block;
-}
-
-// A part of a reply with memory of its own: the frame that it was received as, or a copy. False
-// where memory is refused.
-bool NativeServer::takePart(napi_value part, Command* command) {
-  const js::Bytes bytes = js::toBytes(env_, part);
-  if (bytes.data == nullptr) return false;
-  Block* received = large_frames_->find(bytes.base);
-  if (received != nullptr) {
-    received->retain();
-    command->block = received;
-    command->offset = static_cast<uint32_t>(bytes.data - received->data());
+// endWaiting(processor, slot, generation, wanted): what waits of this connection goes to the head
+// of the queue, or, if its connection is closing, nowhere.
+napi_value NativeServer::endWaiting(const napi_value* arguments) {
+  const ChannelId channel = {js::toUint32(env_, arguments[0]), js::toUint32(env_, arguments[1]),
+                             js::toUint32(env_, arguments[2])};
+  std::vector<Request> ended;
+  std::erase_if(waiting_, [&](const Request& request) {
+    if (request.channel == channel) ended.push_back(request);
+    return request.channel == channel;
+  });
+  if (js::toBoolean(env_, arguments[3]) && !has_ended_) {
+    server_.requests().putBack(ended);
   } else {
-    command->block = copyOf(bytes.data, bytes.length);
-    if (command->block == nullptr) return false;
+    for (const Request& request : ended) request.block->release();
   }
-  command->length = static_cast<uint32_t>(bytes.length);
-  return true;
+  return js::undefined(env_);
 }
 
 // --- The rest ----------------------------------------------------------------------------------

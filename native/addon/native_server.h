@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "../core/socket_server.h"
-#include "large_frames.h"
 #include "loop_watcher.h"
+#include "tables.h"
 
 namespace odradek {
 
@@ -38,12 +38,15 @@ class NativeServer final : public Consumer {
   napi_value submit(const napi_value* arguments);
   napi_value drain(const napi_value* arguments);
   napi_value stop(const napi_value* arguments);
+  napi_value openHandler(const napi_value* arguments);
+  napi_value closeHandler(const napi_value* arguments);
+  napi_value retireHandler(const napi_value* arguments);
+  napi_value endWaiting(const napi_value* arguments);
   napi_value counters(const napi_value* arguments);
   napi_value ref(const napi_value* arguments);
   napi_value unref(const napi_value* arguments);
 
   void wake() override;
-  bool openTables(napi_value tables);
   bool openDoorbell(napi_value callback);
   StartError watchThreadless(napi_value callback);
   void onReadable();
@@ -51,14 +54,7 @@ class NativeServer final : public Consumer {
   void busyPoll();
   void closeDoorbell();
   void end(CloseReason reason);
-  bool writeRequest(const Request& request, uint32_t index, napi_value larges);
-  napi_value largeFrame(const Request& request);
-  void releaseClaimed();
-  napi_value eventObject(const Event& event);
-  Command readCommand(uint32_t index, Block* slab, napi_value larges, napi_value framings);
-  static Command refused(Command command);
-  static Block* copyOf(const std::byte* bytes, size_t length);
-  bool takePart(napi_value part, Command* command);
+  napi_value lostRequests(const std::vector<Request>& requests);
 
   napi_env env_;
   SocketServer server_;
@@ -71,26 +67,14 @@ class NativeServer final : public Consumer {
   bool is_resting_ = false;
   bool is_hooked_ = false;
   bool has_ended_ = false;
-  // Maps Clock nanoseconds to milliseconds of performance.now().
-  double epoch_ns_ = 0;
 
-  // Tables and slabs that JavaScript made and keeps alive as long as this.
-  napi_ref tables_ = nullptr;
-  uint32_t* request_table_ = nullptr;
-  double* time_table_ = nullptr;
-  uint32_t* status_ = nullptr;
-  uint32_t* command_table_ = nullptr;
-  std::byte* reply_slab_ = nullptr;
-
-  std::vector<Request> claimed_;
-  size_t next_claimed_ = 0;
-  uint32_t slab_used_ = 0;
-  std::byte* slab_ = nullptr;
-  uint32_t slab_bytes_ = 0;
-  uint32_t larges_ = 0;
-
+  Tables tables_;
   std::vector<CommandBatch*> batches_;
-  LargeFrames* large_frames_ = LargeFrames::make();
+
+  // By place: under which number a worker finds its handler.
+  std::vector<double> published_;
+  // What lost threads had claimed behind requests that are still to be answered.
+  std::vector<Request> waiting_;
 };
 
 }  // namespace odradek

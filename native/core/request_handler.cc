@@ -21,6 +21,19 @@ RequestHandler::~RequestHandler() {
   while (event != nullptr) delete std::exchange(event, event->next);
 }
 
+void tieParts(std::vector<Command>& commands) {
+  for (size_t i = commands.size(); i > 1; i--) {
+    Command& part = commands[i - 2];
+    const Command& next = commands[i - 1];
+    const bool is_part = part.kind == Command::Kind::kReply && part.settles == 0 &&
+                         next.kind == Command::Kind::kReply && next.channel == part.channel &&
+                         (next.settles > 0 || next.is_part);
+    if (!is_part) continue;
+    part.is_part = true;
+    part.sequence = next.sequence;
+  }
+}
+
 // --- Its own thread ----------------------------------------------------------------------------
 
 bool RequestHandler::enter(Waker& waker, uint8_t* marks) {
@@ -69,6 +82,7 @@ bool RequestHandler::rest(bool wants_requests) {
 }
 
 void RequestHandler::submit(std::vector<Command>& commands) {
+  tieParts(commands);
   std::lock_guard lock(mutex_);
   const uint32_t active = in_work_.active();
   for (Command& command : commands) {

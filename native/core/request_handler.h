@@ -39,6 +39,11 @@ class Waker {
   ~Waker() = default;
 };
 
+// Where several threads answer one connection: a reply's parts get the sequence of the command that
+// follows them and settles it, so that all wait for their turn together. `commands` have every
+// part of a reply that they have one of.
+void tieParts(std::vector<Command>& commands);
+
 class RequestHandler final : public Consumer {
  public:
   // `place`: which of the pool's; `capacity`: requests that it may have claimed at a time.
