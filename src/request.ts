@@ -43,6 +43,8 @@ export class ServerRequest<State = unknown> implements Request<State> {
   readonly sequence: number;
   /** How to frame the reply: by the framing that the request came with. */
   readonly framer: ReplyFramer;
+  /** In a thread of a handler pool: its place in the table of what was started. */
+  ticket = 0;
   /** The handler's value or error has come (a thenable may try twice). */
   returned = false;
   /** Why its connection ends, should it fail and get no reply. */

@@ -22,6 +22,10 @@ export interface NativeTables {
   status: Uint32Array;
   commands: Uint32Array;
   replies: Uint8Array;
+  /** In a thread of a handler pool: by entry, the requests' places in {@link marks}. */
+  tickets?: Uint32Array;
+  /** There: not 0 where the request was started. */
+  marks?: Uint8Array;
 }
 
 export interface NativeServerConfig {
@@ -32,6 +36,8 @@ export interface NativeServerConfig {
   maxPendingRequests: number;
   maxInFlightPerConnection: number;
   waitsForAccept: boolean;
+  hasHandlerPool: boolean;
+  hasAffinity: boolean;
   /** `performance.now()` at this moment. */
   now: number;
   tables: NativeTables;
@@ -104,6 +110,12 @@ export interface NativeServer {
     framings: readonly NativeFraming[],
     released: number,
   ): void;
+  /** The number by which a thread finds this place of the pool. */
+  openHandler(place: number, capacity: number): number;
+  closeHandler(place: number): NativeRemains;
+  retireHandler(place: number): void;
+  /** Of {@link NativeRemains.waiting}: back to the queue if `wanted`, or nowhere. */
+  endWaiting(processor: number, slot: number, generation: number, wanted: boolean): void;
   drain(): void;
   stop(reason: number): void;
   counters(): NativeCounters;
@@ -111,7 +123,63 @@ export interface NativeServer {
   unref(): void;
 }
 
+/** A request that a lost thread had claimed. */
+export interface NativeLostRequest {
+  processor: number;
+  slot: number;
+  generation: number;
+  sequence: number;
+  frame: Buffer;
+  bodyBegin: number;
+  bodyEnd: number;
+  receivedAt: number;
+}
+
+/** What a thread of the pool leaves behind. */
+export interface NativeRemains {
+  /** Connection by connection, in order. */
+  started: NativeLostRequest[];
+  /** Behind started ones of their connection, until these are answered. */
+  waiting: NativeLostRequest[];
+  /** Requests that went back to the head of the queue. */
+  putBack: number;
+}
+
+/** What a thread of the pool learns of a connection that it meets. */
+export interface NativeConnectionInfo {
+  listener: number;
+  index: number;
+  localAddress: string;
+  localPort: number;
+  remoteAddress: string;
+  remotePort: number;
+  /** Unless it is still the listener's. */
+  framing?: NativeFraming;
+}
+
+/** The addon's class for a thread of the handler pool; see `native/addon/native_handler.h`. */
+export interface NativeHandler {
+  /** False where the server needs it no more. */
+  start(onDoorbell: () => void): boolean;
+  claim(slab: Uint8Array, used: number, larges: ArrayBuffer[], wanted: boolean): number;
+  takeEvents(): NativeEvent[];
+  rest(wanted: boolean): boolean;
+  submit(
+    count: number,
+    slabBytes: number,
+    larges: readonly Uint8Array[],
+    framings: readonly NativeFraming[],
+  ): void;
+  describe(processor: number, slot: number, generation: number): NativeConnectionInfo | undefined;
+  leave(): void;
+}
+
 export interface Binding {
+  NativeHandler: new (config: {
+    number: number;
+    now: number;
+    tables: NativeTables;
+  }) => NativeHandler;
   NativeServer: new (config: NativeServerConfig) => NativeServer;
   constants: Record<string, number>;
 }

@@ -23,6 +23,10 @@ export const requestFields = {
 
 export const largeFlag = 0x8000_0000;
 export const lastFlag = 0x8000_0000;
+/** Beside the processor stands how often the connection's framing had changed. */
+export const processorMask = 0xff;
+export const epochShift = 8;
+export const epochMask = 0xffff;
 
 /** What a claim says beside its requests; `timeoutMs` is what `rest()` says. */
 export const statusFields = { slabUsed: 0, more: 1, events: 2, timeoutMs: 3 } as const;

@@ -1,0 +1,431 @@
+import { markAsUntransferable } from 'node:worker_threads';
+import { type CloseCode, closeCodeOf } from '../../close-reason.js';
+import type { Framing } from '../../framing.js';
+import type { Settings } from '../../options.js';
+import { ServerRequest } from '../../request.js';
+import type { TransportEvents } from '../../transport.js';
+import type { NativeEvent, NativeTables } from './binding.js';
+import type { CommandTable } from './command-table.js';
+import {
+  commandFlags,
+  entriesPerTable,
+  epochMask,
+  epochShift,
+  eventKinds,
+  fieldsPerEntry,
+  largeFlag,
+  largeFrameBytes,
+  lastFlag,
+  processorMask,
+  requestFields,
+  slabBytes,
+  statusFields,
+} from './crossing.js';
+import { CustomInput, CustomRequest } from './custom-input.js';
+import type { NativeConnection, Reframing } from './native-connection.js';
+import { toNativeFraming } from './native-framing.js';
+
+const field = requestFields;
+
+/**
+ * Requests handled before the event loop gets a turn, so that timers and other I/O of the process
+ * go on under load: about a millisecond of work for a handler of a microsecond.
+ */
+const requestsPerTurn = 1024;
+
+/** Bytes and large frames count for requests in that: a turn takes a megabyte, or 64 large ones. */
+const bytesPerRequest = 1024;
+const requestsPerLarge = 16;
+
+const nothing = Buffer.alloc(0);
+
+/** What this side of the boundary needs to know of the server's options. */
+export type SideSettings<State> = Pick<
+  Settings<State>,
+  'isolateBodies' | 'maxInFlightPerConnection'
+>;
+
+/** What this side tells whoever runs the handlers. */
+export type SideEvents<State> = Pick<
+  TransportEvents<State>,
+  'requestReceived' | 'turnEnded' | 'connectionReset'
+>;
+
+/**
+ * One JavaScript thread's side of the boundary: takes claimed requests and events out of the
+ * tables, and puts replies and commands in. The thread of the server has one ({@link
+ * NativeTransport}), and each thread of a handler pool has one ({@link NativeHandlerThread}).
+ */
+export abstract class NativeSide<State> {
+  protected readonly settings: SideSettings<State>;
+  protected readonly events: SideEvents<State>;
+  protected readonly tables: NativeTables;
+  /** `null` before the start and after the end. */
+  protected commands: CommandTable | null = null;
+  #slab: Buffer = makeSlab();
+  #slabUsed = 0;
+  #flushScheduled = false;
+
+  constructor(settings: SideSettings<State>, events: SideEvents<State>, tables: NativeTables) {
+    this.settings = settings;
+    this.events = events;
+    this.tables = tables;
+  }
+
+  /** Claims requests into the tables; how many. */
+  protected abstract claim(slab: Buffer, used: number, larges: ArrayBuffer[]): number;
+
+  /** Whether there is nothing to do until the next ring. */
+  protected abstract rest(): boolean;
+
+  protected abstract takeEvents(): void;
+
+  /** The connection of a claimed request, if it is still there. */
+  protected abstract meet(
+    processor: number,
+    slot: number,
+    generation: number,
+    epoch: number,
+  ): NativeConnection<State> | undefined;
+
+  // --- What the core delivers -------------------------------------------------------------------
+
+  protected readonly onDoorbell = (): void => {
+    try {
+      this.#turn();
+    } catch (error) {
+      // Thrown through the addon, Node 20 would swallow it. The program may go on, and so do we.
+      process.nextTick(() => {
+        throw error;
+      });
+      setImmediate(this.onDoorbell);
+    }
+  };
+
+  /** Takes what there is, in batches, until there is no more or the event loop wants a turn. */
+  #turn(): void {
+    let left = requestsPerTurn;
+    while (this.commands !== null) {
+      const more = this.#takeBatch();
+      left -= this.#lastBatch;
+      // rest() refuses if somebody has rung since the claim: then there is more, too.
+      if (!more && (this.commands === null || this.rest())) return;
+      if (left <= 0) {
+        setImmediate(this.onDoorbell);
+        return;
+      }
+    }
+  }
+
+  /** What the last claim brought, in requests of a turn. */
+  #lastBatch = 0;
+
+  /** Handles one claim; true if more is there to be claimed. */
+  #takeBatch(): boolean {
+    // A program may have transferred the slab away with a body.
+    const isUsedUp = this.#slabUsed > slabBytes - largeFrameBytes;
+    if (isUsedUp || this.#slab.byteLength === 0) {
+      this.#slab = makeSlab();
+      this.#slabUsed = 0;
+    }
+    const slab = this.#slab;
+    const larges: ArrayBuffer[] = [];
+    const count = this.claim(slab, this.#slabUsed, larges);
+    const { status } = this.tables;
+    const slabUsed = status[statusFields.slabUsed] as number;
+    const bytes = slabUsed - this.#slabUsed;
+    this.#slabUsed = slabUsed;
+    this.#lastBatch = 1 + count + bytes / bytesPerRequest + larges.length * requestsPerLarge;
+    const more = status[statusFields.more] === 1;
+    // A connection's opening was posted before its first request, so it is among these.
+    if (status[statusFields.events] === 1) this.takeEvents();
+    for (let i = 0; i < count; i++) this.#deliver(i, slab, larges);
+    this.events.turnEnded();
+    return more;
+  }
+
+  #deliver(entry: number, slab: Buffer, larges: ArrayBuffer[]): void {
+    const table = this.tables.requests;
+    const at = entry * fieldsPerEntry;
+    const who = table[at + field.processor] as number;
+    const connection = this.meet(
+      who & processorMask,
+      table[at + field.slot] as number,
+      table[at + field.generation] as number,
+      (who >>> epochShift) & epochMask,
+    );
+    if (connection === undefined) return;
+    const where = table[at + field.offset] as number;
+    const isLarge = where >= largeFlag;
+    const memory = isLarge
+      ? (larges[where - largeFlag] as ArrayBuffer)
+      : (slab.buffer as ArrayBuffer);
+    const offset = isLarge ? 0 : where;
+    const bodyBegin = table[at + field.bodyBegin] as number;
+    const bodyEnd = table[at + field.bodyEnd] as number;
+    let body: Buffer;
+    try {
+      body = Buffer.from(memory, offset + bodyBegin, bodyEnd - bodyBegin);
+      if (this.settings.isolateBodies && connection.custom === null) body = isolated(body);
+    } catch (error) {
+      // Memory was refused, or a handler has just transferred the slab away.
+      body = nothing;
+      connection.closeWith('OUT_OF_MEMORY', String(error));
+    }
+    const sequence = table[at + field.sequence] as number;
+    const receivedAt = this.tables.times[entry] as number;
+    connection.arrived(sequence, who >= lastFlag);
+    if (connection.custom !== null) {
+      this.#cut(connection, connection.custom, body, sequence, receivedAt);
+      return;
+    }
+    const frameBytes = table[at + field.frameBytes] as number;
+    const request = new ServerRequest(
+      connection,
+      body,
+      sequence,
+      receivedAt,
+      memory,
+      offset,
+      frameBytes,
+    );
+    if (this.tables.tickets !== undefined) request.ticket = this.tables.tickets[entry] as number;
+    if (connection.reframing === null) {
+      this.events.requestReceived(request);
+    } else {
+      connection.reframing.unread.push(request);
+      if (connection.isComplete) this.#reframe(connection, connection.reframing);
+    }
+  }
+
+  /** Cuts a raw piece by the connection's `custom` framing. */
+  #cut(
+    connection: NativeConnection<State>,
+    input: CustomInput<State>,
+    bytes: Buffer,
+    sequence: number,
+    receivedAt: number,
+  ): void {
+    const piece = input.begin(sequence, bytes);
+    // A handler that changes the framing ends this loop: what is left is cut by the new one.
+    while (connection.reframing === null && connection.custom === input) {
+      const request = input.take(connection, piece, receivedAt);
+      if (request === null) break;
+      this.events.requestReceived(request);
+    }
+    piece.isCut = true;
+    if (connection.reframing !== null) {
+      connection.reframing.rest.push(input.decoder.takeRest());
+      if (connection.isComplete) this.#reframe(connection, connection.reframing);
+    }
+    this.#settlePieces(connection, true);
+  }
+
+  /** What broke a `custom` framing counts when nothing before it can change the framing any more. */
+  #judge(connection: NativeConnection<State>): void {
+    const failure = connection.custom?.decoder.failure ?? null;
+    if (failure === null || connection.closing || connection.reframing !== null) return;
+    if (connection.inFlight > 0 || connection.backlog.length > 0) return;
+    connection.closeWith(failure.code, failure.message);
+  }
+
+  /** Handles what both sides hear of a connection that this thread knows. */
+  protected connectionEvent(connection: NativeConnection<State>, event: NativeEvent): void {
+    if (event.kind === eventKinds.reset) this.events.connectionReset(connection);
+    else if (event.kind === eventKinds.held) this.#held(connection, event.count);
+    else if (event.kind === eventKinds.sent) this.#sent(connection, event);
+  }
+
+  #held(connection: NativeConnection<State>, sequence: number): void {
+    connection.held(sequence);
+    const { reframing } = connection;
+    if (reframing !== null && connection.isComplete) this.#reframe(connection, reframing);
+  }
+
+  #sent(connection: NativeConnection<State>, event: NativeEvent): void {
+    const request = connection.awaitingSent.get(event.count);
+    connection.awaitingSent.delete(event.count);
+    connection.hasToldSent = true;
+    if (event.ok) request?.settleSent({ ok: true });
+    else request?.settleSent({ ok: false, reason: closeCodeOf(event.reason) });
+  }
+
+  // --- What is answered ------------------------------------------------------------------
+
+  reply(
+    request: ServerRequest<State>,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    closeCode: CloseCode | null,
+  ): void {
+    const connection = request.connection as NativeConnection<State>;
+    const commands = this.commands;
+    if (commands === null || connection.ended) return;
+    if (bytes !== null) commands.frame(connection, request.framer, bytes);
+    // A close instead of a reply leaves the request without an answer.
+    const isAnswered = bytes !== null || closeCode === null;
+    if (request instanceof CustomRequest) {
+      this.#replyCustom(connection, request, isAnswered, closeCode);
+      return;
+    }
+    let flags = isAnswered ? 0 : commandFlags.discarded;
+    if (request.sentAsked) {
+      connection.awaitingSent.set(request.sequence, request);
+      flags |= commandFlags.notify;
+    }
+    commands.settle(connection, request.sequence, 1, closeCode, flags);
+    connection.nextReply = (request.sequence + 1) >>> 0;
+    if (connection.inputs.length > 0) this.#settlePieces(connection, true);
+  }
+
+  /** The core counts pieces: the reply and its fate go for themselves. */
+  #replyCustom(
+    connection: NativeConnection<State>,
+    request: CustomRequest<State>,
+    isAnswered: boolean,
+    closeCode: CloseCode | null,
+  ): void {
+    if (request.sentAsked || closeCode !== null) {
+      const cookie = connection.nextCookie++;
+      if (request.sentAsked) connection.awaitingSent.set(cookie, request);
+      const flags =
+        (request.sentAsked ? commandFlags.notify : 0) | (isAnswered ? 0 : commandFlags.discarded);
+      this.commands?.settle(connection, cookie, 0, closeCode, flags);
+    }
+    request.input.settle(request, isAnswered);
+    this.#settlePieces(connection, connection.custom !== request.input);
+  }
+
+  /** Tells the core of the pieces of `custom` input that are done; see {@link CustomInput}. */
+  #settlePieces(connection: NativeConnection<State>, all: boolean): void {
+    const { inputs } = connection;
+    if (inputs.length === 0 || connection.ended) return;
+    for (const input of inputs) {
+      const settled = input.takeSettled(connection.nextReply, all);
+      if (settled === null) continue;
+      this.commands?.settle(connection, settled.sequence, settled.count, null, 0);
+      connection.nextReply = (settled.sequence + settled.count) >>> 0;
+    }
+    const first = inputs[0];
+    if (first !== connection.custom && first?.hasPieces === false) inputs.shift();
+    this.#judge(connection);
+  }
+
+  discard(request: ServerRequest<State>): void {
+    const connection = request.connection as NativeConnection<State>;
+    if (connection.ended) return;
+    if (request instanceof CustomRequest) {
+      request.input.settle(request, false);
+      this.#settlePieces(connection, connection.custom !== request.input);
+      return;
+    }
+    this.commands?.settle(connection, request.sequence, 1, null, commandFlags.discarded);
+    connection.nextReply = (request.sequence + 1) >>> 0;
+    if (connection.inputs.length > 0) this.#settlePieces(connection, true);
+  }
+
+  flush(): void {
+    this.commands?.flush();
+  }
+
+  accept(connection: NativeConnection<State>, greeting: Uint8Array | null): void {
+    if (connection.ended) return;
+    if (greeting !== null) this.commands?.frame(connection, connection.framer, greeting);
+    this.commands?.accept(connection);
+    this.flushSoon();
+  }
+
+  close(connection: NativeConnection<State>, code: CloseCode, detail?: string): void {
+    if (connection.ended) return;
+    connection.closeDetail = detail;
+    this.commands?.close(connection, code);
+    this.flushSoon();
+  }
+
+  setFraming(
+    connection: NativeConnection<State>,
+    framing: Framing,
+    unread: readonly ServerRequest<State>[],
+  ): void {
+    const before = connection.reframing;
+    const reframing = {
+      framing,
+      unread: [...(before?.unread ?? []), ...unread],
+      rest: before?.rest ?? [],
+    };
+    connection.reframing = reframing;
+    if (this.settings.maxInFlightPerConnection > 1) {
+      // The core may be cutting more at this moment: it has to say where it stops.
+      connection.isComplete = false;
+      if (before === null) this.commands?.hold(connection);
+      this.flushSoon();
+      return;
+    }
+    // While a piece is being cut, or requests are still to cross, the rest is awaited.
+    const isCutting = connection.custom?.isCutting ?? false;
+    if (connection.isComplete && !isCutting) this.#reframe(connection, reframing);
+  }
+
+  /** Everything that was cut by the old framing is here: gives it back to be cut by the new one. */
+  #reframe(connection: NativeConnection<State>, reframing: Reframing<State>): void {
+    const { framing, unread, rest } = reframing;
+    const input = connection.custom;
+    const parts: Uint8Array[] = unread.map(({ frame }) => frame);
+    let sequence = unread[0]?.sequence ?? 0;
+    let withdrawn = unread.length;
+    if (input !== null) {
+      // Pieces are settled by the requests that stay; none of them is taken back.
+      input.withdraw(unread as CustomRequest<State>[]);
+      parts.push(...rest, input.decoder.takeRest());
+      sequence = 0;
+      withdrawn = 0;
+    }
+    connection.reframing = null;
+    connection.reframed(withdrawn);
+    connection.custom =
+      framing.kind === 'custom' ? new CustomInput(framing, this.settings.isolateBodies) : null;
+    const bytes = Buffer.concat(parts);
+    this.commands?.setFraming(
+      connection,
+      toNativeFraming(framing),
+      bytes.byteLength > 0 ? bytes : null,
+      sequence,
+      withdrawn,
+    );
+    if (connection.custom !== null) connection.inputs.push(connection.custom);
+    this.#settlePieces(connection, true);
+  }
+
+  /** For what happens outside of the turns that the handler pool ends. */
+  protected flushSoon(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    process.nextTick(() => {
+      this.#flushScheduled = false;
+      this.flush();
+    });
+  }
+}
+
+/** Memory for small bodies. It is never used twice, so a body never changes under its handler. */
+function makeSlab(): Buffer {
+  const slab = Buffer.allocUnsafeSlow(slabBytes);
+  // Bodies share it: one that is transferred away would empty the others.
+  markAsUntransferable(slab.buffer);
+  return slab;
+}
+
+export function makeTables(): NativeTables {
+  return {
+    requests: new Uint32Array(entriesPerTable * fieldsPerEntry),
+    times: new Float64Array(entriesPerTable),
+    status: new Uint32Array(Object.keys(statusFields).length),
+    commands: new Uint32Array(entriesPerTable * fieldsPerEntry),
+    replies: new Uint8Array(slabBytes),
+  };
+}
+
+function isolated(body: Buffer): Buffer {
+  const own = Buffer.allocUnsafeSlow(body.byteLength);
+  body.copy(own);
+  return own;
+}
