@@ -5,7 +5,7 @@ import type { Listener } from './options.js';
 import { makeReplyFramer, type ReplyFramer } from './reply-framer.js';
 import type { ReplyOrder } from './reply-order.js';
 import type { ServerRequest } from './request.js';
-import type { Transport } from './transport.js';
+import type { ConnectionTransport } from './transport.js';
 
 /** A client's connection, as handlers and hooks see it. */
 export interface Connection<State = unknown> {
@@ -78,13 +78,13 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   abortReason: Error | undefined = undefined;
   /** Unanswered requests whose `signal` or `sent` somebody holds. */
   readonly watched = new Set<ServerRequest<State>>();
-  readonly #transport: Transport<State>;
+  readonly #transport: ConnectionTransport<State>;
   readonly #endpoints: Endpoints;
   readonly #processor: number;
   readonly #index: number;
 
   constructor(
-    transport: Transport<State>,
+    transport: ConnectionTransport<State>,
     listener: Listener<State>,
     endpoints: Endpoints,
     processor: number,
@@ -178,9 +178,13 @@ export class ServerConnection<State = unknown> implements Connection<State> {
     const unread = this.backlog;
     this.backlog = [];
     this.framing = framing;
-    const framesItself = framing.kind === 'lengthPrefixed' && framing.offset > 0;
-    this.framer = makeReplyFramer(framing, this.listenerConfig.frameReplies && !framesItself);
+    this.framer = this.framerOf(framing);
     this.#transport.setFraming(this, framing, unread);
+  }
+
+  protected framerOf(framing: Framing): ReplyFramer {
+    const framesItself = framing.kind === 'lengthPrefixed' && framing.offset > 0;
+    return makeReplyFramer(framing, this.listenerConfig.frameReplies && !framesItself);
   }
 
   /** Aborts the signals of the requests in handlers' hands. */

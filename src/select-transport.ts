@@ -1,7 +1,12 @@
 import { OdradekError } from './errors.js';
-import type { Settings } from './options.js';
+import { MessageHandler } from './handler-pool/message-handler.js';
+import type { MessageAttachment } from './handler-pool/message-protocol.js';
+import type { Attachment } from './handler-pool/thread-protocol.js';
+import type { Handler, Settings } from './options.js';
 import { JsTransport } from './transport/js/js-transport.js';
 import { loadBinding, nativeUnavailabilityCause } from './transport/native/binding.js';
+import { NativeHandlerThread } from './transport/native/native-handler-thread.js';
+import type { NativeAttachment } from './transport/native/native-link-protocol.js';
 import { NativeTransport } from './transport/native/native-transport.js';
 import type { Transport, TransportEvents } from './transport.js';
 
@@ -19,4 +24,11 @@ export function selectTransport<State>(
     });
   }
   return new JsTransport(settings, events);
+}
+
+/** In a thread of the handler pool: takes requests as the server's transport gives them. */
+export function attachHandler(handler: Handler, attachment: Attachment): void {
+  if (attachment.kind === 'js')
+    new MessageHandler(handler, attachment as MessageAttachment).start();
+  else new NativeHandlerThread(handler, attachment as NativeAttachment).start();
 }

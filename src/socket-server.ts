@@ -87,6 +87,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     this.#workers = makeWorkerPool(this.#settings, this.#transport, {
       given: (request) => this.#pool.startClock(request),
       takenBack: (request) => this.#pool.stopClock(request),
+      fail: (request, error) => this.#pool.fail(request, error),
+      makeErrorReply: (request, error) => this.#pool.makeErrorReply(request, error),
       lost: (loss) => this.#threadLost(loss),
       failed: (error) => this.#handlerFailed(error, null),
     });

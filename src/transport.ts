@@ -1,6 +1,7 @@
 import type { CloseCode, CloseReason } from './close-reason.js';
 import type { ServerConnection } from './connection.js';
 import type { Framing } from './framing.js';
+import type { HandlerLinks, HandlerLinksEvents } from './handler-pool/thread-protocol.js';
 import type { TransportMetrics } from './metrics.js';
 import type { ServerRequest } from './request.js';
 
@@ -46,6 +47,12 @@ export interface Transport<State = unknown> {
   /** Settles a request that no handler will see, since its connection is closing or gone. */
   discard(request: ServerRequest<State>): void;
 
+  /**
+   * What the threads of a handler pool attach to, where they claim requests by themselves and answer
+   * them past this thread; else `null`.
+   */
+  links(events: HandlerLinksEvents<State>): HandlerLinks | null;
+
   /** Ends a turn: everything given since the last flush goes out together. */
   flush(): void;
 
@@ -81,6 +88,15 @@ export interface Transport<State = unknown> {
   ref(): void;
   unref(): void;
 }
+
+/** As much of a transport as a connection needs. */
+export type ConnectionTransport<State> = Pick<Transport<State>, 'close' | 'discard' | 'setFraming'>;
+
+/** As much of it as whoever runs the handlers needs. */
+export type HandlerTransport<State> = Pick<
+  Transport<State>,
+  'reply' | 'discard' | 'started' | 'settled' | 'flush'
+>;
 
 /** What a transport tells the server, on the JavaScript thread. */
 export interface TransportEvents<State = unknown> {

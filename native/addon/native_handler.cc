@@ -52,6 +52,7 @@ napi_value NativeHandler::define(napi_env env) {
       method("rest", call<&NativeHandler::rest>),
       method("submit", call<&NativeHandler::submit>),
       method("describe", call<&NativeHandler::describe>),
+      method("forget", call<&NativeHandler::forget>),
       method("leave", call<&NativeHandler::leave>),
   };
   napi_value constructor = nullptr;
@@ -104,9 +105,9 @@ napi_value NativeHandler::call(napi_env env, napi_callback_info info) {
 
 // start(onDoorbell): false if the server has let go of this thread already.
 napi_value NativeHandler::start(const napi_value* arguments) {
-  const napi_status status = napi_create_threadsafe_function(
-      env_, arguments[0], nullptr, js::string(env_, "odradek"), 0, 1, nullptr, nullptr, this,
-      onDoorbell, &doorbell_function_);
+  const napi_status status =
+      napi_create_threadsafe_function(env_, arguments[0], nullptr, js::string(env_, "odradek"), 0,
+                                      1, nullptr, nullptr, this, onDoorbell, &doorbell_function_);
   if (status != napi_ok) return js::boolean(env_, false);
   // After the threadsafe function, so that it runs before that one is torn down: hooks run last
   // in, first out.
@@ -186,6 +187,13 @@ napi_value NativeHandler::submit(const napi_value* arguments) {
   }
   if (slab != nullptr) slab->release();
   handler_->submit(commands_);
+  return js::undefined(env_);
+}
+
+// forget(processor, slot, generation): the connection has ended.
+napi_value NativeHandler::forget(const napi_value* arguments) {
+  handler_->forget({js::toUint32(env_, arguments[0]), js::toUint32(env_, arguments[1]),
+                    js::toUint32(env_, arguments[2])});
   return js::undefined(env_);
 }
 

@@ -318,9 +318,9 @@ napi_value NativeServer::lostRequests(const std::vector<Request>& requests) {
   return array;
 }
 
-// retireHandler(place, successor).
+// retireHandler(place).
 napi_value NativeServer::retireHandler(const napi_value* arguments) {
-  server_.retireHandler(js::toUint32(env_, arguments[0]), js::toUint32(env_, arguments[1]));
+  server_.retireHandler(js::toUint32(env_, arguments[0]));
   return js::undefined(env_);
 }
 
@@ -414,6 +414,16 @@ napi_value NativeServer::counters(const napi_value*) {
     js::set(env_, processors, i, to);
   }
   js::set(env_, object, "processors", processors);
+  napi_value handlers = js::array(env_);
+  for (uint32_t place = 0; place < server_.handlers().size(); place++) {
+    const RequestHandler* handler = server_.handlers()[place].get();
+    if (handler == nullptr) continue;
+    napi_value to = js::object(env_);
+    number(to, "inWork", handler->inWork());
+    number(to, "claimed", handler->claimed());
+    js::set(env_, handlers, place, to);
+  }
+  js::set(env_, object, "handlers", handlers);
   return object;
 }
 

@@ -183,8 +183,7 @@ Block* Tables::takeReplies(uint32_t bytes) const {
   return bytes == 0 ? nullptr : copyOf(reply_slab_, bytes);
 }
 
-Command Tables::readCommand(uint32_t index, Block* slab, napi_value larges,
-                                  napi_value framings) {
+Command Tables::readCommand(uint32_t index, Block* slab, napi_value larges, napi_value framings) {
   const uint32_t* entry = command_table_ + size_t{index} * crossing::kFieldsPerEntry;
   const uint32_t where = entry[crossing::kCommandOffset];
   const uint32_t length = entry[crossing::kCommandLength];

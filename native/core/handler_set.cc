@@ -17,22 +17,28 @@ void HandlerSet::leave(uint32_t place) {
   places_[place].handler.reset();
 }
 
-void HandlerSet::retire(uint32_t place, uint32_t successor) {
+void HandlerSet::retire(uint32_t place) {
   Place& old = places_[place];
-  old.successor = successor;
-  Place& heir = placeOf(successor);
+  old.successor = place;  // not itself
+  old.successor = fewest();
+  Place& heir = placeOf(place);
   heir.connections += std::exchange(old.connections, 0);
   while (!old.queue.empty()) heir.queue.push(old.queue.pop());
 }
 
 uint32_t HandlerSet::assign() {
+  const uint32_t place = fewest();
+  places_[place].connections++;
+  return place;
+}
+
+uint32_t HandlerSet::fewest() const {
   uint32_t best = kNoPlace;
   for (uint32_t i = 0; i < places_.size(); i++) {
     if (places_[i].successor != kNoPlace) continue;
     if (best == kNoPlace || places_[i].connections < places_[best].connections) best = i;
   }
   ODRADEK_REQUIRE(best != kNoPlace);
-  places_[best].connections++;
   return best;
 }
 

@@ -29,8 +29,9 @@ class HandlerSet {
 
   void enter(uint32_t place, std::shared_ptr<RequestHandler> handler);
   void leave(uint32_t place);
-  // Nobody will enter the place again: its connections and what waits for it go to `successor`.
-  void retire(uint32_t place, uint32_t successor);
+  // Nobody will enter the place again: its connections and what waits for it go to the place that
+  // has the fewest.
+  void retire(uint32_t place);
 
   // With affinity: the place of a new connection, that which has the fewest; and its end.
   uint32_t assign();
@@ -68,6 +69,7 @@ class HandlerSet {
   };
 
   Place& placeOf(uint32_t place);
+  uint32_t fewest() const;
   Ring<Request>& queueOf(uint32_t place);
   void rouse(Place& place, Handlers& woken);
 

@@ -44,6 +44,13 @@ bool InWork::settle(const ChannelId& channel, uint32_t sequence, uint32_t count)
   return true;
 }
 
+void InWork::drop(const ChannelId& channel) {
+  Chain& chain = chainOf(channel);
+  while (chain.first != kNone && entries_[chain.first].request.channel == channel) {
+    unlink(chain, entries_[chain.first].request.sequence);
+  }
+}
+
 std::vector<InWork::Claimed> InWork::takeAll() {
   std::vector<Claimed> all;
   for (std::vector<Chain>& slots : chains_) {

@@ -20,7 +20,9 @@ class InWork {
   InWork& operator=(const InWork&) = delete;
   ~InWork();
 
-  uint32_t room() const { return static_cast<uint32_t>(capacity_ - entries_.size() + free_.size()); }
+  uint32_t room() const {
+    return static_cast<uint32_t>(capacity_ - entries_.size() + free_.size());
+  }
 
   // Keeps a reference of its own to the request's block. Returns the ticket. Requests of a
   // connection come in their order.
@@ -28,6 +30,9 @@ class InWork {
 
   // `count` requests from `sequence` on are settled. False, and nothing is, unless all are here.
   bool settle(const ChannelId& channel, uint32_t sequence, uint32_t count);
+
+  // Those of this connection count no more.
+  void drop(const ChannelId& channel);
 
   // Requests that may be started: of each connection no more than may be in flight.
   uint32_t active() const { return active_; }
@@ -55,7 +60,8 @@ class InWork {
   };
 
   Chain& chainOf(const ChannelId& channel);
-  bool isHere(const Chain& chain, const ChannelId& channel, uint32_t sequence, uint32_t count) const;
+  bool isHere(const Chain& chain, const ChannelId& channel, uint32_t sequence,
+              uint32_t count) const;
   void unlink(Chain& chain, uint32_t sequence);
   void count(Chain& chain, int32_t change);
 

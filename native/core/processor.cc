@@ -13,7 +13,8 @@ namespace {
 
 // A thread of the pool takes a connection's requests together, and they stay in their order.
 void bringTogether(std::vector<Request>& requests) {
-  std::ranges::stable_sort(requests, {}, [](const Request& request) { return request.channel.slot; });
+  std::ranges::stable_sort(requests, {},
+                           [](const Request& request) { return request.channel.slot; });
 }
 
 }  // namespace
@@ -386,8 +387,10 @@ void Processor::post(Event* event) {
 
 // To the thread that gave a command.
 void Processor::postTo(uint32_t origin, Event* event) {
-  if (origin == 0) post(event);
-  else requests_.tell(origin - 1, event);
+  if (origin == 0)
+    post(event);
+  else
+    requests_.tell(origin - 1, event);
 }
 
 // To everybody who may have a request of it.

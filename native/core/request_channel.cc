@@ -44,8 +44,10 @@ void RequestChannel::push(std::vector<Request>& requests, uint32_t unused) {
   {
     std::lock_guard lock(mutex_);
     for (Request& request : requests) {
-      if (hasPool()) handlers_->push(request);
-      else queue_.push(request);
+      if (hasPool())
+        handlers_->push(request);
+      else
+        queue_.push(request);
     }
     if (hasPool()) handlers_->wake(requests.size(), woken);
     room_ += unused;
@@ -161,11 +163,11 @@ void RequestChannel::leave(uint32_t place, const RequestHandler& handler) {
   ring(woken);
 }
 
-void RequestChannel::retire(uint32_t place, uint32_t successor) {
+void RequestChannel::retire(uint32_t place) {
   HandlerSet::Handlers woken;
   {
     std::lock_guard lock(mutex_);
-    handlers_->retire(place, successor);
+    handlers_->retire(place);
     handlers_->wake(handlers_->queued(), woken);
   }
   ring(woken);

@@ -6,8 +6,8 @@
 // handlers' claims hand the freed permits to the waiters, longest waiting first. Nobody blocks:
 // the lock is held for the moves of one batch.
 //
-// Who takes the requests is one consumer, rung for every batch, or a pool of handler threads, of which
-// as many as can find something are rung, and none that is at work.
+// Who takes the requests is one consumer, rung for every batch, or a pool of handler threads, of
+// which as many as can find something are rung, and none that is at work.
 #pragma once
 
 #include <cstdint>
@@ -80,8 +80,8 @@ class RequestChannel {
   // A thread takes its place, or another one takes it over; and leaves it.
   void enter(uint32_t place, std::shared_ptr<RequestHandler> handler);
   void leave(uint32_t place, const RequestHandler& handler);
-  // Nobody enters the place any more: what waits for it, and its connections, are `successor`'s.
-  void retire(uint32_t place, uint32_t successor);
+  // Nobody enters the place any more: others get what waits for it, and its connections.
+  void retire(uint32_t place);
 
   // With affinity: the place for a new connection; and the connection's end.
   uint32_t assign();

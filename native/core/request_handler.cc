@@ -52,7 +52,7 @@ void RequestHandler::leave() {
     waker_ = nullptr;
   }
   std::lock_guard lock(mutex_);
-  if (marks_ != nullptr) last_marks_.assign(marks_, marks_ + capacity_);
+  if (marks_ != nullptr) last_marks_.assign(marks_, marks_ + capacity_ + 1);
   marks_ = nullptr;
   if (requests_ != nullptr) requests_->leave(place_, *this);
 }
@@ -66,10 +66,9 @@ bool RequestHandler::claim(std::vector<Request>& taken, std::vector<uint32_t>& t
     tickets.push_back(in_work_.add(request));
     std::atomic_ref(marks_[tickets.back()]).store(0, std::memory_order_relaxed);
   }
-  // The channel has counted one.
-  const auto change = static_cast<int32_t>(active + !taken.empty() - in_work_.active());
-  countWork();
-  requests_->release(change);
+  claimed_.add(taken.size());
+  // The channel has counted one of them.
+  countWork(active + (taken.empty() ? 0 : 1));
   return is_drained;
 }
 
@@ -103,8 +102,7 @@ void RequestHandler::submit(std::vector<Command>& commands) {
   for (uint32_t i = 0; i < batches_.size(); i++) {
     if (batches_[i] != nullptr) processors_.submit(i, std::exchange(batches_[i], nullptr));
   }
-  countWork();
-  if (requests_ != nullptr) requests_->release(static_cast<int32_t>(active - in_work_.active()));
+  countWork(active);
 }
 
 std::optional<ConnectionInfo> RequestHandler::describe(const ChannelId& channel) {
@@ -113,25 +111,31 @@ std::optional<ConnectionInfo> RequestHandler::describe(const ChannelId& channel)
   return processors_.describe(channel);
 }
 
+void RequestHandler::forget(const ChannelId& channel) {
+  std::lock_guard lock(mutex_);
+  const uint32_t active = in_work_.active();
+  in_work_.drop(channel);
+  countWork(active);
+}
+
 // --- The server's thread -----------------------------------------------------------------------
 
 RequestHandler::Remains RequestHandler::detach() {
   Remains remains;
   std::lock_guard lock(mutex_);
-  RequestChannel* requests = std::exchange(requests_, nullptr);
+  RequestChannel* requests = requests_;
   if (requests == nullptr) return remains;
   requests->leave(place_, *this);
   uint8_t* marks = marks_ != nullptr ? marks_ : last_marks_.data();
   const bool has_marks = marks_ != nullptr || !last_marks_.empty();
-  requests->release(static_cast<int32_t>(in_work_.active()));
+  if (has_marks) std::atomic_ref(marks[capacity_]).store(1);
+  const uint32_t active = in_work_.active();
   std::vector<Request> unstarted;
   ChannelId behind;
   bool is_behind = false;
   for (const InWork::Claimed& claimed : in_work_.takeAll()) {
     is_behind = is_behind && claimed.request.channel == behind;
-    // Written by a thread that may still run; a byte is never seen half written.
-    const bool is_started =
-        has_marks && std::atomic_ref(marks[claimed.ticket]).load() != 0;
+    const bool is_started = has_marks && std::atomic_ref(marks[claimed.ticket]).load() != 0;
     if (is_started) {
       is_behind = true;
       behind = claimed.request.channel;
@@ -143,7 +147,8 @@ RequestHandler::Remains RequestHandler::detach() {
     }
   }
   remains.put_back = static_cast<uint32_t>(unstarted.size());
-  countWork();
+  countWork(active);
+  requests_ = nullptr;
   requests->putBack(unstarted);
   return remains;
 }
@@ -153,8 +158,10 @@ void RequestHandler::wake() {
   if (waker_ != nullptr) waker_->wake();
 }
 
-void RequestHandler::countWork() {
-  in_work_count_.store(in_work_.size(), std::memory_order_relaxed);
+// With the lock; `before` were counted as pending.
+void RequestHandler::countWork(uint32_t before) {
+  in_work_count_.store(in_work_.active(), std::memory_order_relaxed);
+  if (requests_ != nullptr) requests_->release(static_cast<int32_t>(before - in_work_.active()));
 }
 
 }  // namespace odradek

@@ -14,6 +14,7 @@
 
 #include "connection_directory.h"
 #include "consumer.h"
+#include "counter.h"
 #include "in_work.h"
 #include "request.h"
 #include "request_channel.h"
@@ -52,13 +53,15 @@ class RequestHandler final : public Consumer {
   ~RequestHandler();
 
   uint32_t place() const { return place_; }
-  // Requests in its hands, for comparisons.
+  // Requests that it may have started; and all that it has claimed.
   uint32_t inWork() const { return in_work_count_.load(std::memory_order_relaxed); }
+  uint64_t claimed() const { return claimed_.value(); }
 
   // --- Its own thread
 
-  // From here on it can be woken. `marks` are `capacity` bytes, by ticket: not 0 if the request was
-  // started. They live until leave(). False: the server has detached it already.
+  // From here on it can be woken. `marks` are `capacity` bytes, by ticket, not 0 if the request was
+  // started; and one that detach() sets before it reads them, as the thread reads that one after
+  // it has marked. They live until leave(). False: the server has detached it already.
   bool enter(Waker& waker, uint8_t* marks);
   // The thread ends: nothing of it is touched any more. What it has claimed stays until detach().
   void leave();
@@ -75,6 +78,9 @@ class RequestHandler final : public Consumer {
 
   std::optional<ConnectionInfo> describe(const ChannelId& channel);
 
+  // The connection has ended: what was claimed of it counts no more.
+  void forget(const ChannelId& channel);
+
   // --- The server's thread
 
   // What the thread leaves behind. References go along.
@@ -90,7 +96,7 @@ class RequestHandler final : public Consumer {
 
  private:
   void wake() override;
-  void countWork();
+  void countWork(uint32_t before);
 
   const uint32_t place_;
   const uint32_t capacity_;
@@ -105,6 +111,7 @@ class RequestHandler final : public Consumer {
   std::vector<uint8_t> last_marks_;
   std::vector<CommandBatch*> batches_;
   std::atomic<uint32_t> in_work_count_{0};
+  Counter claimed_;
 
   std::mutex waker_mutex_;
   Waker* waker_ = nullptr;

@@ -156,9 +156,7 @@ RequestHandler::Remains SocketServer::closeHandler(uint32_t place) {
   return std::exchange(handlers_[place], nullptr)->detach();
 }
 
-void SocketServer::retireHandler(uint32_t place, uint32_t successor) {
-  requests_.retire(place, successor);
-}
+void SocketServer::retireHandler(uint32_t place) { requests_.retire(place); }
 
 // No handler thread is within a call of ours from here on. Their requests end with the connections.
 void SocketServer::closeHandlers() {

@@ -82,8 +82,8 @@ class SocketServer final : public CommandSink {
   // The thread at this place is gone, or nothing of it counts any more.
   RequestHandler::Remains closeHandler(uint32_t place);
 
-  // The place stays empty; what is its, `successor` takes over.
-  void retireHandler(uint32_t place, uint32_t successor);
+  // The place will be empty; others get what is its.
+  void retireHandler(uint32_t place);
 
   // Any thread that may give commands. Hands a batch to the processor with this id.
   void submit(uint32_t processor, CommandBatch* batch) override;
@@ -100,6 +100,8 @@ class SocketServer final : public CommandSink {
 
   const ServerConfig& config() const { return config_; }
   RequestChannel& requests() { return requests_; }
+  // By place; null where there is no thread.
+  const std::vector<std::shared_ptr<RequestHandler>>& handlers() const { return handlers_; }
   const std::vector<Endpoint>& bound() const { return bound_; }
   const std::vector<std::unique_ptr<Processor>>& processors() const { return processors_; }
   const std::vector<std::unique_ptr<Acceptor>>& acceptors() const { return acceptors_; }

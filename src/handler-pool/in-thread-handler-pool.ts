@@ -5,7 +5,7 @@ import type { Handler, Settings } from '../options.js';
 import { type ReplyParts, takeReplyApart } from '../reply.js';
 import { ReplyOrder } from '../reply-order.js';
 import type { ServerRequest } from '../request.js';
-import type { Transport } from '../transport.js';
+import type { HandlerTransport } from '../transport.js';
 import { HandlerClock } from './handler-clock.js';
 
 /** Who runs the handlers. */
@@ -48,7 +48,7 @@ export class InThreadHandlerPool<State> {
   errorsTotal = 0;
   /** The request whose handler is running at this moment, in its synchronous part. */
   current: ServerRequest<State> | null = null;
-  readonly #transport: Transport<State>;
+  readonly #transport: HandlerTransport<State>;
   /** Requests of a connection that may be in flight. */
   readonly #most: number;
   readonly #timeoutMs: number;
@@ -62,7 +62,7 @@ export class InThreadHandlerPool<State> {
   #flushScheduled = false;
 
   constructor(
-    transport: Transport<State>,
+    transport: HandlerTransport<State>,
     settings: HandlerPoolLimits<State>,
     reportError: (error: unknown, request: ServerRequest<State>) => void,
     onNextInOrder: () => void,
@@ -244,29 +244,38 @@ export class InThreadHandlerPool<State> {
     this.#finish(request, parts.bytes, parts.close ? 'CLOSED_BY_HANDLER' : null);
   }
 
-  #failed(request: ServerRequest<State>, error: unknown): void {
+  /** A request that somebody else had begun fails here. Those of a connection in their order. */
+  fail(request: ServerRequest<State>, error: unknown): void {
+    const { connection } = request;
+    connection.inFlight++;
+    this.inFlight++;
+    this.#transport.started();
+    if (this.#most > 1) {
+      connection.order ??= new ReplyOrder();
+      connection.order.start(request);
+    }
+    this.#failed(request, error);
+    this.#scheduleFlush();
+  }
+
+  /** Tells of a failure, and asks the hook for a reply: a value, or a promise that never rejects. */
+  makeErrorReply(request: ServerRequest<State>, error: unknown): unknown {
     this.errorsTotal++;
     this.#reportError(error, request);
-    let value: unknown;
-    let isAwaited = false;
     try {
-      value = this.#onHandlerError?.(error, request);
-      isAwaited = isThenable(value);
+      const value = this.#onHandlerError?.(error, request);
+      if (!isThenable(value)) return value;
+      return Promise.resolve(value).catch((second) => this.#reportError(second, request));
     } catch (second) {
       this.#reportError(second, request);
-      value = undefined;
+      return undefined;
     }
-    if (isAwaited) {
-      Promise.resolve(value).then(
-        (result) => this.#errorReplied(request, result),
-        (second) => {
-          this.#reportError(second, request);
-          this.#errorReplied(request, undefined);
-        },
-      );
-    } else {
-      this.#finishFailed(request, value);
-    }
+  }
+
+  #failed(request: ServerRequest<State>, error: unknown): void {
+    const value = this.makeErrorReply(request, error);
+    if (value instanceof Promise) value.then((reply) => this.#errorReplied(request, reply));
+    else this.#finishFailed(request, value);
   }
 
   #errorReplied(request: ServerRequest<State>, value: unknown): void {

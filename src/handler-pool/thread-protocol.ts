@@ -1,10 +1,15 @@
 import type { MessagePort, TransferListItem } from 'node:worker_threads';
 import type { OdradekError } from '../errors.js';
+import type { ServerRequest } from '../request.js';
 import type { PackedError } from './error-crossing.js';
-import type { MessageAttachment } from './message-protocol.js';
 
-/** How a thread gets its requests: made by the transport, see {@link HandlerLink}. */
-export type Attachment = MessageAttachment;
+/**
+ * How a thread gets its requests: a transport makes it, and has it taken up in the thread by
+ * `attachHandler`.
+ */
+export interface Attachment {
+  readonly kind: 'js' | 'native';
+}
 
 /** What a transport gives to one handler thread; each replacement gets a new one. */
 export interface HandlerLink {
@@ -39,6 +44,16 @@ export interface HandlerLinks {
    * at this moment, is retired next.
    */
   remove(thread: number): void;
+}
+
+/** What threads leave to the server's thread, where they claim their requests by themselves. */
+export interface HandlerLinksEvents<State> {
+  /** A request failed in its handler: makes the reply. See `InThreadHandlerPool.makeErrorReply`. */
+  makeErrorReply(request: ServerRequest<State>, error: unknown): unknown;
+  /** A request whose thread is lost fails. */
+  fail(request: ServerRequest<State>, error: unknown): void;
+  /** Something went wrong that no request can fail for. */
+  mistake(error: unknown): void;
 }
 
 /** A thread of the pool was lost: the event `handlerThreadLost`. */

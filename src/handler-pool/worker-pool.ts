@@ -1,18 +1,17 @@
 import type { ServerConnection } from '../connection.js';
-import { OdradekError } from '../errors.js';
 import type { Settings } from '../options.js';
 import type { ServerRequest } from '../request.js';
 import type { Transport } from '../transport.js';
 import { HandlerThreads } from './handler-threads.js';
 import type { HandlerRunner } from './in-thread-handler-pool.js';
 import { MessageLinks } from './message-links.js';
-import type { HandlerThreadLoss } from './thread-protocol.js';
+import type { HandlerLinks, HandlerThreadLoss } from './thread-protocol.js';
 
 /** Handlers on threads of their own, as the server sees them. */
 export interface WorkerPool<State> {
   readonly threads: HandlerThreads;
-  /** Runs the handlers of the requests that come to the server's thread. */
-  readonly runner: HandlerRunner<State>;
+  /** Runs the handlers of the requests that come to the server's thread; of the native transport none. */
+  readonly runner: HandlerRunner<State> | undefined;
   /** See `TransportEvents.admits`. */
   admits(request: ServerRequest<State>): boolean;
   /** The connection has ended. */
@@ -24,6 +23,10 @@ export interface WorkerPoolEvents<State> {
   given(request: ServerRequest<State>): void;
   /** The thread was lost before it had begun the request. */
   takenBack(request: ServerRequest<State>): void;
+  /** A request that a thread had begun fails on the server's thread. */
+  fail(request: ServerRequest<State>, error: unknown): void;
+  /** A request has failed in its thread: makes the reply. */
+  makeErrorReply(request: ServerRequest<State>, error: unknown): unknown;
   lost(loss: HandlerThreadLoss): void;
   /** Something went wrong that no request can fail for. */
   failed(error: unknown): void;
@@ -37,24 +40,33 @@ export function makeWorkerPool<State>(
 ): WorkerPool<State> | null {
   const { handlerPool, handlerTimeoutMs } = settings;
   if (handlerPool === null) return null;
-  if (transport.kind === 'native') {
-    throw new OdradekError(
-      'ERR_ODRADEK_INVALID_OPTION',
-      "handlerPool needs transport: 'js' until the native one has handler threads",
-    );
+  const mistake = (error: unknown) => events.failed(error);
+  const threadsOver = (links: HandlerLinks) =>
+    new HandlerThreads(handlerPool, handlerTimeoutMs, links, {
+      lost: (loss) => events.lost(loss),
+      teardownFailed: mistake,
+    });
+  const ownLinks = transport.links({
+    makeErrorReply: (request, error) => events.makeErrorReply(request, error),
+    fail: (request, error) => events.fail(request, error),
+    mistake,
+  });
+  if (ownLinks !== null) {
+    return {
+      threads: threadsOver(ownLinks),
+      runner: undefined,
+      admits: () => true,
+      forget: () => undefined,
+    };
   }
   const links = new MessageLinks<State>(handlerPool, {
     given: (request) => events.given(request),
     takenBack: (request) => events.takenBack(request),
     hasRoom: () => transport.admitAgain(),
-    mistake: (error) => events.failed(error),
-  });
-  const threads = new HandlerThreads(handlerPool, handlerTimeoutMs, links, {
-    lost: (loss) => events.lost(loss),
-    teardownFailed: (error) => events.failed(error),
+    mistake,
   });
   return {
-    threads,
+    threads: threadsOver(links),
     runner: links,
     admits: (request) => links.admits(request),
     forget: (connection) => links.forget(connection),

@@ -3,11 +3,10 @@
  * takes requests as soon as it is attached to a transport.
  */
 import { workerData } from 'node:worker_threads';
+import { attachHandler } from '../select-transport.js';
 import { packError } from './error-crossing.js';
 import { type HandlerModule, loadHandlerModule, moduleError } from './handler-module.js';
-import { MessageHandler } from './message-handler.js';
 import {
-  type Attachment,
   type FromThread,
   type ThreadData,
   type ToThread,
@@ -20,10 +19,6 @@ let isStopping = false;
 
 function say(message: FromThread): void {
   control.postMessage(message);
-}
-
-function attach(handlers: HandlerModule, attachment: Attachment): void {
-  new MessageHandler(handlers.default, attachment).start();
 }
 
 async function stop(): Promise<void> {
@@ -42,7 +37,7 @@ async function stop(): Promise<void> {
 control.on('message', (message: ToThread) => {
   if (message.kind === 'ping') Atomics.store(status, threadStatus.pong, message.count);
   else if (message.kind === 'stop') void stop();
-  else if (loaded !== null) attach(loaded, message.attachment);
+  else if (loaded !== null) attachHandler(loaded.default, message.attachment);
 });
 
 try {

@@ -99,6 +99,11 @@ export class JsTransport<State = unknown> implements Transport<State> {
     this.#processor.settled();
   }
 
+  /** Its requests are on this thread, whose handler pool gives them to others. */
+  links(): null {
+    return null;
+  }
+
   admitAgain(): void {
     this.#processor.admitAgain();
   }

@@ -95,6 +95,8 @@ export interface NativeCounters {
   pending: number;
   bound: { host: string; port: number }[];
   processors: NativeProcessorCounters[];
+  /** By place; empty where there is no thread. */
+  handlers: ({ inWork: number; claimed: number } | undefined)[];
 }
 
 /** The addon's class; see `native/addon/native_server.h`. */
@@ -171,6 +173,8 @@ export interface NativeHandler {
     framings: readonly NativeFraming[],
   ): void;
   describe(processor: number, slot: number, generation: number): NativeConnectionInfo | undefined;
+  /** The connection has ended; what was claimed of it counts no more. */
+  forget(processor: number, slot: number, generation: number): void;
   leave(): void;
 }
 

@@ -28,7 +28,8 @@ export interface Target {
  * were received in its own memory.
  */
 export class CommandTable {
-  readonly #native: NativeServer;
+  readonly #native: Pick<NativeServer, 'submit'>;
+  readonly #keepsRepliesWhole: boolean;
   readonly #table: Uint32Array;
   readonly #slab: Uint8Array;
   #count = 0;
@@ -43,14 +44,22 @@ export class CommandTable {
   /** The connection of the last entry, while that entry may still be added to. */
   #open: Target | null = null;
 
-  constructor(native: NativeServer, table: Uint32Array, slab: Uint8Array) {
+  /** @param keepsRepliesWhole all parts of a reply go to the core in one call */
+  constructor(
+    native: Pick<NativeServer, 'submit'>,
+    table: Uint32Array,
+    slab: Uint8Array,
+    { keepsRepliesWhole = false } = {},
+  ) {
     this.#native = native;
+    this.#keepsRepliesWhole = keepsRepliesWhole;
     this.#table = table;
     this.#slab = slab;
   }
 
   /** Frames bytes and sends them; {@link settle} says what they settle. */
-  frame(connection: Target, framer: ReplyFramer, bytes: Uint8Array | readonly Uint8Array[]): void {
+  frame(connection: Target, framer: ReplyFramer, reply: Uint8Array | readonly Uint8Array[]): void {
+    const bytes = this.#keepsRepliesWhole ? this.#gather(framer, reply) : reply;
     const isWhole = bytes instanceof Uint8Array;
     let length = 0;
     if (isWhole) length = bytes.byteLength;
@@ -139,6 +148,22 @@ export class CommandTable {
     if (larges.length > 0) this.#larges = [];
     if (framings.length > 0) this.#framings = [];
     this.#native.submit(count, slabUsed, larges, framings, released);
+  }
+
+  /** Sees to it that the reply needs no flush in its middle. */
+  #gather(
+    framer: ReplyFramer,
+    reply: Uint8Array | readonly Uint8Array[],
+  ): Uint8Array | readonly Uint8Array[] {
+    const parts = reply instanceof Uint8Array ? [reply] : reply;
+    let small = framer.maxHeaderBytes + framer.trailer.byteLength;
+    for (const { byteLength } of parts) if (byteLength < largeFrameBytes) small += byteLength;
+    // Every part may need an entry, and header and trailer one each.
+    const entries = parts.length + 2;
+    const fits = small <= slabBytes && entries <= entriesPerTable;
+    const room = slabBytes - this.#slabUsed;
+    if (!fits || small > room || this.#count + entries > entriesPerTable) this.flush();
+    return fits ? reply : Buffer.concat(parts);
   }
 
   #append(connection: Target, bytes: Uint8Array): void {

@@ -2,7 +2,7 @@ import { type Endpoints, ServerConnection } from '../../connection.js';
 import type { Framing } from '../../framing.js';
 import type { Listener } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
-import type { Transport } from '../../transport.js';
+import type { ConnectionTransport } from '../../transport.js';
 import type { CustomInput } from './custom-input.js';
 
 /** A change of framing under way. */
@@ -39,11 +39,13 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
   nextCookie = 0;
   /** Replies whose fate somebody asked for, by the number that the core gives back. */
   readonly awaitingSent = new Map<number, ServerRequest<State>>();
+  /** Requests that a lost thread had claimed behind those that fail here, by their sequences. */
+  waiting: number[] = [];
   /** Somebody was told the fate of a reply. */
   hasToldSent = false;
 
   constructor(
-    transport: Transport<State>,
+    transport: ConnectionTransport<State>,
     listener: Listener<State>,
     endpoints: Endpoints,
     processor: number,
@@ -55,6 +57,12 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
     this.processor = processor;
     this.slot = slot;
     this.generation = generation;
+  }
+
+  /** Another thread has changed the framing. */
+  reframe(framing: Framing): void {
+    this.framing = framing;
+    this.framer = this.framerOf(framing);
   }
 
   /** A request has crossed; `isLast`: the core says that no further one comes. */

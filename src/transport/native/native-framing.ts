@@ -1,4 +1,11 @@
-import type { Framing } from '../../framing.js';
+import {
+  delimited,
+  type Framing,
+  type LengthPrefixedFraming,
+  lengthPrefixed,
+  raw,
+  varintPrefixed,
+} from '../../framing.js';
 import type { NativeFraming } from './binding.js';
 import { framingKinds, slabBytes } from './crossing.js';
 
@@ -39,4 +46,26 @@ export function toNativeFraming(framing: Framing): NativeFraming {
       break;
   }
   return native;
+}
+
+/** The framing that {@link toNativeFraming} was given. `custom` ones are not among these. */
+export function fromNativeFraming(native: NativeFraming): Framing {
+  const { kind, maxFrameBytes, offset, adjustment, strip } = native;
+  switch (kind) {
+    case framingKinds.lengthPrefixed:
+      return lengthPrefixed({
+        sizeBytes: native.sizeBytes as LengthPrefixedFraming['sizeBytes'],
+        endianness: native.bigEndian ? 'big' : 'little',
+        offset,
+        adjustment,
+        strip,
+        maxFrameBytes,
+      });
+    case framingKinds.varintPrefixed:
+      return varintPrefixed({ maxFrameBytes });
+    case framingKinds.delimited:
+      return delimited(native.delimiter, { strip: native.stripDelimiter, maxFrameBytes });
+    default:
+      return raw({ maxFrameBytes });
+  }
 }

@@ -8,16 +8,20 @@ import {
 } from '../../close-reason.js';
 import { OdradekError } from '../../errors.js';
 import type { Framing } from '../../framing.js';
+import type { HandlerLinks, HandlerLinksEvents } from '../../handler-pool/thread-protocol.js';
 import type { TransportMetrics } from '../../metrics.js';
 import type { Settings } from '../../options.js';
+import type { ServerRequest } from '../../request.js';
 import { resolveHost } from '../../resolve-host.js';
 import type { Address, Transport, TransportEvents } from '../../transport.js';
 import type { Binding, NativeEvent, NativeServer, NativeStartError } from './binding.js';
 import { CommandTable } from './command-table.js';
-import { eventKinds, statusFields } from './crossing.js';
+import { commandFlags, eventKinds, statusFields } from './crossing.js';
 import { CustomInput } from './custom-input.js';
 import { NativeConnection } from './native-connection.js';
 import { toNativeFraming } from './native-framing.js';
+import type { ConnectionName } from './native-link-protocol.js';
+import { NativeLinks } from './native-links.js';
 import { makeTables, NativeSide } from './native-side.js';
 
 /** Servers whose threads have to end before the process may: leaving the main thread runs no hook. */
@@ -38,6 +42,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   /** Connections whose opening was reported and whose end was not. */
   #open = 0;
   #native: NativeServer | null = null;
+  #links: NativeLinks<State> | null = null;
   #bound: readonly Address[] = [];
   #isRef = true;
   #isDestroyed = false;
@@ -51,7 +56,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   }
 
   async start(): Promise<void> {
-    const { listeners, networkThreads, busyPollUs, onConnect } = this.#settings;
+    const { listeners, handlerPool, networkThreads, busyPollUs, onConnect } = this.#settings;
     const { queuedMaxRequests, maxPendingRequests, maxInFlightPerConnection } = this.#settings;
     const hosts = await Promise.all(listeners.map(({ host }) => resolveHost(host)));
     if (this.#isDestroyed) {
@@ -70,8 +75,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       maxPendingRequests,
       maxInFlightPerConnection,
       waitsForAccept: onConnect !== undefined,
-      hasHandlerPool: false,
-      hasAffinity: false,
+      hasHandlerPool: handlerPool !== null,
+      hasAffinity: handlerPool?.affinity === 'connection',
       now: performance.now(),
       tables: this.tables,
     });
@@ -102,6 +107,40 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   address(listener: string): Address | undefined {
     const index = this.#settings.listeners.findIndex(({ name }) => name === listener);
     return this.#bound[index];
+  }
+
+  // --- The handler pool -------------------------------------------------------------------------
+
+  links(events: HandlerLinksEvents<State>): HandlerLinks {
+    const host = {
+      server: () => this.#native,
+      find: ({ processor, slot, generation }: ConnectionName) =>
+        this.#find(processor, slot, generation),
+    };
+    this.#links = new NativeLinks(this.#settings, host, events);
+    return this.#links;
+  }
+
+  override reply(
+    request: ServerRequest<State>,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    closeCode: CloseCode | null,
+  ): void {
+    super.reply(request, bytes, closeCode);
+    const connection = request.connection as NativeConnection<State>;
+    if (connection.waiting.length > 0 && connection.inFlight === 0) this.#endWaiting(connection);
+  }
+
+  /** What a lost thread had begun is answered: others may begin what it had claimed behind that. */
+  #endWaiting(connection: NativeConnection<State>): void {
+    const { processor, slot, generation, waiting, closing, ended } = connection;
+    connection.waiting = [];
+    if (closing && !ended) {
+      for (const sequence of waiting) {
+        this.commands?.settle(connection, sequence, 1, null, commandFlags.discarded);
+      }
+    }
+    this.#native?.endWaiting(processor, slot, generation, !closing && !ended);
   }
 
   // --- What the core delivers -------------------------------------------------------------------
@@ -197,6 +236,11 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     const slots = this.#connections[connection.processor];
     if (slots !== undefined) slots[connection.slot] = undefined;
     const code = closeCodeOf(event.reason);
+    if (code === 'CLOSED_BY_SERVICE') this.#links?.catchUp();
+    if (connection.waiting.length > 0) {
+      connection.ended = true;
+      this.#endWaiting(connection);
+    }
     for (const request of connection.awaitingSent.values()) {
       request.settleSent({ ok: false, reason: code });
       connection.hasToldSent = true;

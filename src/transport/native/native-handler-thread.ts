@@ -1,0 +1,336 @@
+import { performance } from 'node:perf_hooks';
+import { type CloseCode, closeCodeOf } from '../../close-reason.js';
+import { OdradekError } from '../../errors.js';
+import type { Framing } from '../../framing.js';
+import { packError } from '../../handler-pool/error-crossing.js';
+import { InThreadHandlerPool } from '../../handler-pool/in-thread-handler-pool.js';
+import { ownBytes } from '../../handler-pool/own-bytes.js';
+import type { Handler, Listener } from '../../options.js';
+import { closeConnection, noReply, type Reply, replyAndClose } from '../../reply.js';
+import { makeReplyFramer } from '../../reply-framer.js';
+import type { ServerRequest } from '../../request.js';
+import {
+  loadBinding,
+  type NativeConnectionInfo,
+  type NativeEvent,
+  type NativeHandler,
+  type NativeTables,
+} from './binding.js';
+import { CommandTable } from './command-table.js';
+import { entriesPerTable, eventKinds } from './crossing.js';
+import { NativeConnection } from './native-connection.js';
+import { fromNativeFraming, toNativeFraming } from './native-framing.js';
+import type {
+  FromNativeHandler,
+  NativeAttachment,
+  ToNativeHandler,
+} from './native-link-protocol.js';
+import { makeTables, NativeSide } from './native-side.js';
+
+/**
+ * A thread of the handler pool over the native transport: it claims requests by itself, as many as
+ * it can start, and its replies go to the processors directly.
+ */
+export class NativeHandlerThread extends NativeSide<unknown> {
+  readonly #attachment: NativeAttachment;
+  readonly #native: NativeHandler;
+  readonly #pool: InThreadHandlerPool<unknown>;
+  readonly #listeners: readonly Listener<unknown>[];
+  readonly #marks: Uint8Array;
+  /** By processor and slot. */
+  readonly #connections: (ThreadConnection | undefined)[][] = [];
+  /** Failed requests whose hooks were asked, by number. */
+  readonly #asked = new Map<number, (reply: Reply | undefined) => void>();
+  #lastAsked = 0;
+  /** The error that the pool reports at this moment. */
+  #reported: { error: unknown } | null = null;
+  /** As many requests as allowed are in flight; the next that settles lets it claim again. */
+  #isSated = false;
+  #isRetiring = false;
+
+  constructor(handler: Handler, attachment: NativeAttachment) {
+    const { isolateBodies, maxInFlightPerConnection, handlerTimeoutMs, capacity } = attachment;
+    const tables = handlerTables(capacity);
+    super(
+      { isolateBodies, maxInFlightPerConnection },
+      {
+        requestReceived: (request) => this.#pool.receive(request),
+        turnEnded: () => this.#pool.endTurn(),
+        connectionReset: (connection) => connection.abort(new Error('the client is gone')),
+      },
+      tables,
+    );
+    const binding = loadBinding();
+    if (binding === null) throw new Error('the addon can no longer be loaded');
+    const { number } = attachment;
+    this.#attachment = attachment;
+    this.#native = new binding.NativeHandler({ number, now: performance.now(), tables });
+    this.#marks = tables.marks;
+    this.#listeners = attachment.listeners.map((listener, index) =>
+      makeListener(listener, index, handler),
+    );
+    this.#pool = new InThreadHandlerPool(
+      this,
+      {
+        maxInFlightPerConnection,
+        handlerTimeoutMs,
+        onHandlerError: (error, request) => this.#ask(error, request as ServerRequest),
+      },
+      (error) => this.#report(error),
+      () => undefined,
+      { isImmediate: true, run: (request) => this.#run(handler, request) },
+    );
+  }
+
+  start(): void {
+    const { port } = this.#attachment;
+    port.on('message', (message: ToNativeHandler) => this.#receive(message));
+    if (this.#native.start(this.onDoorbell) !== true) return;
+    this.commands = new CommandTable(
+      this.#native,
+      this.tables.commands,
+      this.tables.replies,
+      // Half a reply of a thread that is lost could never be completed.
+      { keepsRepliesWhole: true },
+    );
+    this.onDoorbell();
+  }
+
+  #say(message: FromNativeHandler, transferList: readonly ArrayBuffer[] = []): void {
+    this.#attachment.port.postMessage(message, transferList);
+  }
+
+  #receive(message: ToNativeHandler): void {
+    if (message.kind === 'retire') {
+      this.#isRetiring = true;
+      this.onDoorbell();
+      return;
+    }
+    const settle = this.#asked.get(message.id);
+    this.#asked.delete(message.id);
+    settle?.(replyOf(message));
+  }
+
+  // --- What the core delivers -------------------------------------------------------------------
+
+  get #wantsRequests(): boolean {
+    return !this.#isRetiring && this.#pool.inFlight < this.#attachment.concurrency;
+  }
+
+  protected claim(slab: Buffer, used: number, larges: ArrayBuffer[]): number {
+    return this.#native.claim(slab, used, larges, this.#wantsRequests);
+  }
+
+  protected rest(): boolean {
+    const isWanting = this.#wantsRequests;
+    this.#isSated = !isWanting;
+    if (!this.#native.rest(isWanting)) return false;
+    if (this.#isRetiring && this.#pool.inFlight === 0) {
+      this.flush();
+      this.#say({ kind: 'retired' });
+    }
+    return true;
+  }
+
+  protected meet(
+    processor: number,
+    slot: number,
+    generation: number,
+    epoch: number,
+  ): ThreadConnection | undefined {
+    const known = this.#find(processor, slot, generation);
+    if (known !== undefined && known.epoch === epoch) return known;
+    const info = this.#native.describe(processor, slot, generation);
+    if (info === undefined) return undefined;
+    const connection = known ?? this.#introduce(processor, slot, generation, info);
+    connection.epoch = epoch;
+    if (info.framing !== undefined) connection.reframe(fromNativeFraming(info.framing));
+    return connection;
+  }
+
+  #find(processor: number, slot: number, generation: number): ThreadConnection | undefined {
+    const connection = this.#connections[processor]?.[slot];
+    return connection?.generation === generation ? connection : undefined;
+  }
+
+  #introduce(
+    processor: number,
+    slot: number,
+    generation: number,
+    info: NativeConnectionInfo,
+  ): ThreadConnection {
+    const listener = this.#listeners[info.listener] as Listener<unknown>;
+    const { affinity, maxInFlightPerConnection } = this.#attachment;
+    const connection = new ThreadConnection(
+      this,
+      listener,
+      info,
+      processor,
+      info.index,
+      slot,
+      generation,
+    );
+    connection.isShared = affinity === 'any' && maxInFlightPerConnection > 1;
+    let slots = this.#connections[processor];
+    if (slots === undefined) {
+      slots = [];
+      this.#connections[processor] = slots;
+    }
+    slots[slot] = connection;
+    return connection;
+  }
+
+  protected takeEvents(): void {
+    for (const event of this.#native.takeEvents()) {
+      const connection = this.#find(event.processor, event.slot, event.generation);
+      if (connection === undefined) continue;
+      if (event.kind === eventKinds.closed) this.#closed(connection, event);
+      else this.connectionEvent(connection, event);
+    }
+  }
+
+  #closed(connection: ThreadConnection, event: NativeEvent): void {
+    const slots = this.#connections[connection.processor];
+    if (slots !== undefined) slots[connection.slot] = undefined;
+    const code = closeCodeOf(event.reason);
+    for (const request of connection.awaitingSent.values()) {
+      request.settleSent({ ok: false, reason: code });
+    }
+    connection.awaitingSent.clear();
+    if (connection.inFlight + connection.backlog.length > 0) {
+      this.#native.forget(connection.processor, connection.slot, connection.generation);
+    }
+    connection.end(code);
+    this.#pool.ended(connection);
+  }
+
+  // --- Handlers ---------------------------------------------------------------------------------
+
+  #run(handler: Handler, request: ServerRequest): unknown {
+    // Marked first, then looked: whoever gives this thread up does both the other way round, so
+    // that no request is begun here and given to another thread, too.
+    Atomics.store(this.#marks, request.ticket, 1);
+    if (Atomics.load(this.#marks, this.#marks.length - 1) !== 0)
+      return new Promise(() => undefined);
+    return handler(request);
+  }
+
+  started(): void {}
+
+  settled(): void {
+    if (!this.#isSated || (this.#isRetiring && this.#pool.inFlight > 0)) return;
+    this.#isSated = false;
+    setImmediate(this.onDoorbell);
+  }
+
+  /** The hooks are on the server's thread. */
+  #ask(error: unknown, request: ServerRequest): Promise<Reply | undefined> {
+    this.#reported = null;
+    const { processor, slot, generation } = request.connection as ThreadConnection;
+    const id = ++this.#lastAsked;
+    const { bytes, transferList } = ownBytes([request.body]);
+    this.#say(
+      {
+        kind: 'failed',
+        id,
+        connection: { processor, slot, generation },
+        sequence: request.sequence,
+        body: bytes,
+        // On the clock that all threads have.
+        receivedAt: request.receivedAt + performance.timeOrigin,
+        error: packError(error),
+      },
+      transferList,
+    );
+    return new Promise((resolve) => {
+      this.#asked.set(id, (reply) => resolve(reply as Reply | undefined));
+    });
+  }
+
+  /** What {@link #ask} doesn't tell in the same breath is a mistake that no request fails for. */
+  #report(error: unknown): void {
+    const reported = { error };
+    this.#reported = reported;
+    queueMicrotask(() => {
+      if (this.#reported !== reported) return;
+      this.#reported = null;
+      this.#say({ kind: 'mistake', error: packError(error) });
+    });
+  }
+
+  override close(connection: NativeConnection<unknown>, code: CloseCode, detail?: string): void {
+    if (detail !== undefined && !connection.ended) {
+      const { processor, slot, generation } = connection;
+      this.#say({ kind: 'closing', connection: { processor, slot, generation }, detail });
+    }
+    super.close(connection, code, detail);
+  }
+
+  override setFraming(
+    connection: NativeConnection<unknown>,
+    framing: Framing,
+    unread: readonly ServerRequest[],
+  ): void {
+    const { processor, slot, generation } = connection;
+    this.#say({
+      kind: 'framing',
+      connection: { processor, slot, generation },
+      framing: toNativeFraming(framing),
+    });
+    super.setFraming(connection, framing, unread);
+  }
+}
+
+/** A connection as a thread of the pool knows it. */
+class ThreadConnection extends NativeConnection<unknown> {
+  /** How often its framing had changed when this thread last heard of it. */
+  epoch = 0;
+  /** Other threads may run requests of it at the same time. */
+  isShared = false;
+
+  override setFraming(framing: Framing): void {
+    if (this.isShared) {
+      throw new OdradekError(
+        'ERR_ODRADEK_SET_FRAMING',
+        "other threads may have begun what follows; use affinity: 'connection'",
+      );
+    }
+    super.setFraming(framing);
+    this.epoch = (this.epoch + 1) & 0xffff;
+  }
+}
+
+function handlerTables(capacity: number): NativeTables & { marks: Uint8Array } {
+  // The last byte says that the server has given this thread up.
+  const marks = new Uint8Array(capacity + 1);
+  return { ...makeTables(), tickets: new Uint32Array(entriesPerTable), marks };
+}
+
+function makeListener(
+  { name, framing: native, frameReplies }: NativeAttachment['listeners'][number],
+  index: number,
+  handler: Handler,
+): Listener<unknown> {
+  const framing = fromNativeFraming(native);
+  return {
+    index,
+    name,
+    host: '',
+    port: 0,
+    backlog: 0,
+    framing,
+    frameReplies,
+    framer: makeReplyFramer(framing, frameReplies),
+    handler,
+  };
+}
+
+function replyOf({
+  isMade,
+  bytes,
+  close,
+}: ToNativeHandler & { kind: 'errorReply' }): Reply | undefined {
+  if (!isMade) return undefined;
+  if (bytes === null) return close ? closeConnection : noReply;
+  return close ? replyAndClose(bytes) : bytes;
+}

@@ -1,0 +1,69 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { PackedError } from '../../handler-pool/error-crossing.js';
+import type { NativeFraming } from './binding.js';
+
+/**
+ * How a thread is attached to the native transport: it claims requests from the core and gives its
+ * replies to the core. The port is for what is rare.
+ */
+export interface NativeAttachment {
+  readonly kind: 'native';
+  readonly port: MessagePort;
+  /** By which the core's handler is found. */
+  readonly number: number;
+  /** Requests that the thread may have claimed, and so the size of its marks. */
+  readonly capacity: number;
+  readonly concurrency: number;
+  readonly affinity: 'any' | 'connection';
+  readonly isolateBodies: boolean;
+  readonly maxInFlightPerConnection: number;
+  readonly handlerTimeoutMs: number;
+  readonly listeners: readonly {
+    readonly name: string;
+    readonly framing: NativeFraming;
+    readonly frameReplies: boolean;
+  }[];
+}
+
+/** A connection, as the core names it. */
+export interface ConnectionName {
+  readonly processor: number;
+  readonly slot: number;
+  readonly generation: number;
+}
+
+/** What the thread says on the port. */
+export type FromNativeHandler =
+  /** A handler failed: the hooks are asked for a reply. */
+  | {
+      readonly kind: 'failed';
+      readonly id: number;
+      readonly connection: ConnectionName;
+      readonly sequence: number;
+      readonly body: Uint8Array;
+      readonly receivedAt: number;
+      readonly error: PackedError;
+    }
+  /** Something went wrong that no request can fail for. */
+  | { readonly kind: 'mistake'; readonly error: PackedError }
+  /** What `close(detail)` said. It is posted before the core knows of the close. */
+  | { readonly kind: 'closing'; readonly connection: ConnectionName; readonly detail: string }
+  | {
+      readonly kind: 'framing';
+      readonly connection: ConnectionName;
+      readonly framing: NativeFraming;
+    }
+  /** It has answered what it had, and claims nothing more. */
+  | { readonly kind: 'retired' };
+
+/** What the server's thread says there. */
+export type ToNativeHandler =
+  /** What `onHandlerError` made; without `bytes` and `close` nothing. */
+  | {
+      readonly kind: 'errorReply';
+      readonly id: number;
+      readonly isMade: boolean;
+      readonly bytes: Uint8Array | null;
+      readonly close: boolean;
+    }
+  | { readonly kind: 'retire' };

@@ -1,0 +1,265 @@
+import { performance } from 'node:perf_hooks';
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import type { OdradekError } from '../../errors.js';
+import { unpackError } from '../../handler-pool/error-crossing.js';
+import { ownBytes } from '../../handler-pool/own-bytes.js';
+import type {
+  Detached,
+  HandlerLink,
+  HandlerLinks,
+  HandlerLinksEvents,
+} from '../../handler-pool/thread-protocol.js';
+import type { Settings } from '../../options.js';
+import { takeReplyApart } from '../../reply.js';
+import { ServerRequest } from '../../request.js';
+import type { NativeLostRequest, NativeServer } from './binding.js';
+import type { NativeConnection } from './native-connection.js';
+import { fromNativeFraming, toNativeFraming } from './native-framing.js';
+import type {
+  ConnectionName,
+  FromNativeHandler,
+  NativeAttachment,
+  ToNativeHandler,
+} from './native-link-protocol.js';
+
+/** Where the links find the server's side. */
+export interface NativeLinksHost<State> {
+  /** From the start on. */
+  server(): NativeServer | null;
+  find(name: ConnectionName): NativeConnection<State> | undefined;
+}
+
+/** The handler pool's side of the native transport: opens the core's places for its threads. */
+export class NativeLinks<State> implements HandlerLinks {
+  readonly settings: Settings<State>;
+  readonly events: HandlerLinksEvents<State>;
+  readonly host: NativeLinksHost<State>;
+  readonly #links = new Set<NativeLink<State>>();
+  /**
+   * The core's places, by thread. A thread's replacements have its place, with its connections;
+   * one that is new has a new place.
+   */
+  readonly #places = new Map<number, number>();
+  #nextPlace = 0;
+
+  constructor(
+    settings: Settings<State>,
+    host: NativeLinksHost<State>,
+    events: HandlerLinksEvents<State>,
+  ) {
+    this.settings = settings;
+    this.host = host;
+    this.events = events;
+  }
+
+  link(thread: number): HandlerLink {
+    let place = this.#places.get(thread);
+    if (place === undefined) {
+      place = this.#nextPlace++;
+      this.#places.set(thread, place);
+    }
+    const link = new NativeLink(this, place, {
+      retiring: () => this.#places.delete(thread),
+      ended: () => this.#links.delete(link),
+    });
+    this.#links.add(link);
+    return link;
+  }
+
+  /** Hears what threads have said already: they say it before the core knows of it. */
+  catchUp(): void {
+    for (const link of this.#links) link.catchUp();
+  }
+}
+
+/** One thread of the pool, as the server's thread sees it. */
+class NativeLink<State> implements HandlerLink {
+  readonly attachment: NativeAttachment;
+  readonly transferList: readonly [MessagePort];
+  readonly #links: NativeLinks<State>;
+  readonly #place: number;
+  readonly #port: MessagePort;
+  readonly #events: { retiring(): void; ended(): void };
+  #isDetached = false;
+  #claimedTotal = 0;
+  #retired: (() => void) | null = null;
+
+  constructor(
+    links: NativeLinks<State>,
+    place: number,
+    events: { retiring(): void; ended(): void },
+  ) {
+    const { port1, port2 } = new MessageChannel();
+    this.#links = links;
+    this.#place = place;
+    this.#events = events;
+    this.#port = port1;
+    this.attachment = makeAttachment(links, place, port2);
+    this.transferList = [port2];
+    port1.on('message', (message: FromNativeHandler) => this.#receive(message));
+    // The server keeps the process alive, this doesn't.
+    port1.unref();
+  }
+
+  get inFlight(): number {
+    return this.#counters?.inWork ?? 0;
+  }
+
+  get startedTotal(): number {
+    return this.#counters?.claimed ?? this.#claimedTotal;
+  }
+
+  get #counters(): { inWork: number; claimed: number } | undefined {
+    if (this.#isDetached) return undefined;
+    return this.#links.host.server()?.counters().handlers?.[this.#place];
+  }
+
+  async retire(): Promise<void> {
+    if (this.#isDetached) return;
+    this.#events.retiring();
+    this.#links.host.server()?.retireHandler(this.#place);
+    await new Promise<void>((resolve) => {
+      this.#retired = resolve;
+      this.#say({ kind: 'retire' });
+    });
+  }
+
+  detach(error: OdradekError): Detached {
+    if (this.#isDetached) return { started: 0, requeued: 0 };
+    this.catchUp();
+    this.#claimedTotal = this.startedTotal;
+    this.#isDetached = true;
+    this.#port.close();
+    this.#events.ended();
+    const remains = this.#links.host.server()?.closeHandler(this.#place);
+    const { started = [], waiting = [], putBack = 0 } = remains ?? {};
+    for (const request of waiting) this.#find(request)?.waiting.push(request.sequence);
+    for (const request of started) this.#fail(request, error);
+    this.#retired?.();
+    return { started: started.length, requeued: putBack + waiting.length };
+  }
+
+  #fail(lost: NativeLostRequest, error: OdradekError): void {
+    const connection = this.#find(lost);
+    if (connection === undefined) return;
+    const { frame, bodyBegin, bodyEnd, sequence, receivedAt } = lost;
+    const request = new ServerRequest(
+      connection,
+      frame.subarray(bodyBegin, bodyEnd),
+      sequence,
+      receivedAt,
+      frame.buffer,
+      frame.byteOffset,
+      frame.byteLength,
+    );
+    const isTimeout = error.code === 'ERR_ODRADEK_HANDLER_TIMEOUT';
+    request.failCode = isTimeout ? 'HANDLER_TIMEOUT' : 'HANDLER_LOST';
+    this.#links.events.fail(request, error);
+  }
+
+  #find(name: ConnectionName): NativeConnection<State> | undefined {
+    return this.#links.host.find(name);
+  }
+
+  /** See {@link NativeLinks.catchUp}. */
+  catchUp(): void {
+    if (this.#isDetached) return;
+    let left = receiveMessageOnPort(this.#port);
+    while (left !== undefined) {
+      this.#receive(left.message);
+      left = receiveMessageOnPort(this.#port);
+    }
+  }
+
+  #say(message: ToNativeHandler, transferList: readonly ArrayBuffer[] = []): void {
+    if (!this.#isDetached) this.#port.postMessage(message, transferList);
+  }
+
+  #receive(message: FromNativeHandler): void {
+    if (message.kind === 'failed') {
+      this.#failed(message);
+    } else if (message.kind === 'mistake') {
+      this.#links.events.mistake(unpackError(message.error));
+    } else if (message.kind === 'retired') {
+      this.#retired?.();
+    } else {
+      const connection = this.#find(message.connection);
+      if (connection === undefined) return;
+      if (message.kind === 'closing') connection.closeDetail = message.detail;
+      else connection.reframe(fromNativeFraming(message.framing));
+    }
+  }
+
+  /** A handler failed in its thread, which waits for what the hook makes. */
+  #failed({ id, ...message }: FromNativeHandler & { kind: 'failed' }): void {
+    const connection = this.#find(message.connection);
+    if (connection === undefined) {
+      this.#say({ kind: 'errorReply', id, isMade: false, bytes: null, close: false });
+      return;
+    }
+    const { buffer, byteOffset, byteLength } = message.body;
+    const request = new ServerRequest(
+      connection,
+      Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength),
+      message.sequence,
+      message.receivedAt - performance.timeOrigin,
+      buffer,
+      byteOffset,
+      byteLength,
+    );
+    const reply = this.#links.events.makeErrorReply(request, unpackError(message.error));
+    if (reply instanceof Promise) reply.then((value) => this.#answer(request, id, value));
+    else this.#answer(request, id, reply);
+  }
+
+  #answer(request: ServerRequest<State>, id: number, value: unknown): void {
+    request.answered = true;
+    request.connection.watched.delete(request);
+    try {
+      if (value === undefined) {
+        this.#say({ kind: 'errorReply', id, isMade: false, bytes: null, close: false });
+        return;
+      }
+      const { bytes, close } = takeReplyApart(value);
+      const own = bytes === null ? null : ownBytes(bytes instanceof Uint8Array ? [bytes] : bytes);
+      this.#say(
+        { kind: 'errorReply', id, isMade: true, bytes: own?.bytes ?? null, close },
+        own?.transferList,
+      );
+    } catch (error) {
+      this.#links.events.mistake(error);
+      this.#say({ kind: 'errorReply', id, isMade: false, bytes: null, close: false });
+    }
+  }
+}
+
+/** Frames of one connection that may be claimed together: the core's bound. */
+const longestRun = 64;
+
+function makeAttachment<State>(
+  { settings, host }: NativeLinks<State>,
+  place: number,
+  port: MessagePort,
+): NativeAttachment {
+  const { isolateBodies, maxInFlightPerConnection, handlerTimeoutMs, handlerPool } = settings;
+  const { concurrency = 1, affinity = 'any' } = handlerPool ?? {};
+  const run = Math.max(longestRun, maxInFlightPerConnection);
+  // Each request in flight may have others of its connection behind it.
+  const capacity = (concurrency + 1) * run;
+  return {
+    kind: 'native',
+    port,
+    number: host.server()?.openHandler(place, capacity) ?? 0,
+    capacity,
+    concurrency,
+    affinity,
+    isolateBodies,
+    maxInFlightPerConnection,
+    handlerTimeoutMs,
+    listeners: settings.listeners.map(({ name, framing, frameReplies }) => ({
+      name,
+      framing: toNativeFraming(framing),
+      frameReplies,
+    })),
+  };
+}
