@@ -44,7 +44,8 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
         thread: 0,
         error: expect.any(OdradekError),
         started: 2,
-        requeued: 0,
+        // The core's threads claim what follows of a connection together.
+        requeued: transport === 'js' ? 0 : 2,
         restartInMs: 0,
       });
       expect(loss.error.cause).toEqual(cause);
@@ -62,8 +63,9 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
     it('costs the connection where onHandlerError makes no reply', async () => {
       const { testServer } = await startPool(transport, { threads: 2, resourceLimits: small });
       const [client, other] = await connectMany(testServer, 2);
-      client?.send(frames(['echo 1', command, 'echo 2']));
+      client?.send(frame('echo 1'));
       expect(await client?.readText()).toBe('echo 1');
+      client?.send(frames([command, 'echo 2']));
       expect((await client?.readToEnd())?.length).toBe(0);
       expect(await testServer.closed.next()).toMatchObject({
         code: 'HANDLER_LOST',
@@ -75,6 +77,8 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
   });
 
   it('gives back what it had not begun, and the order stays', async () => {
+    // A message is given to the thread; of the core's requests it takes none that it can't begin.
+    const given = transport === 'js' ? 2 : 1;
     const { testServer, shared } = await startPool(transport, {}, { onHandlerError });
     const [client, other, last] = await connectMany(testServer, 3);
     const gate = shared.gate();
@@ -82,13 +86,13 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
     await until(() => shared.count('aborted') === 1, 'the block');
     other?.send(frames(['echo 1', 'echo 2', 'none', 'echo 3']));
     await expectMetrics(testServer.server, {
-      handlerThreads: [{ thread: 0, inFlight: 2, startedTotal: 1, restarts: 0 }],
+      handlerThreads: [{ thread: 0, inFlight: given, startedTotal: 1, restarts: 0 }],
     });
     last?.send(frame('echo last'));
     await expectMetrics(testServer.server, { requestsTotal: 6 });
     shared.open(gate);
     expect(await client?.readText()).toBe('ERR_ODRADEK_HANDLER_LOST');
-    expect(await testServer.losses.next()).toMatchObject({ started: 1, requeued: 1 });
+    expect(await testServer.losses.next()).toMatchObject({ started: 1, requeued: given - 1 });
     expect(await other?.readTexts(3)).toEqual(['echo 1', 'echo 2', 'echo 3']);
     expect(await last?.readText()).toBe('echo last');
     expect(shared.count('begun')).toBe(6);
@@ -198,7 +202,7 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
       expect(await parked?.readText()).toBe(code);
       expect(await testServer.losses.next()).toMatchObject({
         error: expect.objectContaining({ code }),
-        requeued: 0,
+        requeued: transport === 'js' ? 0 : 1,
         restartInMs: 0,
       });
       await expectMetrics(testServer.server, { requestsInFlight: 0, handlerErrorsTotal: 2 });

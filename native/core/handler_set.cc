@@ -18,12 +18,13 @@ void HandlerSet::leave(uint32_t place) {
 }
 
 void HandlerSet::retire(uint32_t place) {
-  Place& old = places_[place];
-  old.successor = place;  // not itself
-  old.successor = fewest();
-  Place& heir = placeOf(place);
-  heir.connections += std::exchange(old.connections, 0);
-  while (!old.queue.empty()) heir.queue.push(old.queue.pop());
+  places_[place].is_retired = true;
+  Ring<Request> left = std::move(places_[place].queue);
+  places_[place].queue = Ring<Request>();
+  while (!left.empty()) {
+    const Request request = left.pop();
+    queueOf(request).push(request);
+  }
 }
 
 uint32_t HandlerSet::assign() {
@@ -35,23 +36,31 @@ uint32_t HandlerSet::assign() {
 uint32_t HandlerSet::fewest() const {
   uint32_t best = kNoPlace;
   for (uint32_t i = 0; i < places_.size(); i++) {
-    if (places_[i].successor != kNoPlace) continue;
+    if (places_[i].is_retired) continue;
     if (best == kNoPlace || places_[i].connections < places_[best].connections) best = i;
   }
   ODRADEK_REQUIRE(best != kNoPlace);
   return best;
 }
 
-void HandlerSet::unassign(uint32_t place) { placeOf(place).connections--; }
+void HandlerSet::unassign(uint32_t place, const ChannelId& channel) {
+  const auto moved = moved_.find(channel);
+  if (moved == moved_.end()) {
+    places_[place].connections--;
+    return;
+  }
+  places_[moved->second].connections--;
+  moved_.erase(moved);
+}
 
 void HandlerSet::push(const Request& request) {
-  queueOf(request.place).push(request);
+  queueOf(request).push(request);
   queued_++;
 }
 
 void HandlerSet::putBack(const std::vector<Request>& requests) {
   for (size_t i = requests.size(); i > 0; i--) {
-    queueOf(requests[i - 1].place).pushFront(requests[i - 1]);
+    queueOf(requests[i - 1]).pushFront(requests[i - 1]);
   }
   queued_ += static_cast<uint32_t>(requests.size());
 }
@@ -112,13 +121,22 @@ void HandlerSet::rouse(Place& place, Handlers& woken) {
   woken.push_back(place.handler);
 }
 
-HandlerSet::Place& HandlerSet::placeOf(uint32_t place) {
-  while (places_[place].successor != kNoPlace) place = places_[place].successor;
-  return places_[place];
+// Where the connection is that was given this place.
+uint32_t HandlerSet::placeOf(uint32_t place, const ChannelId& channel) {
+  if (!places_[place].is_retired) return place;
+  const auto moved = moved_.find(channel);
+  if (moved != moved_.end() && !places_[moved->second].is_retired) return moved->second;
+  places_[moved == moved_.end() ? place : moved->second].connections--;
+  moved_[channel] = assign();
+  return moved_[channel];
 }
 
 Ring<Request>& HandlerSet::queueOf(uint32_t place) {
-  return has_affinity_ ? placeOf(place).queue : queue_;
+  return has_affinity_ ? places_[place].queue : queue_;
+}
+
+Ring<Request>& HandlerSet::queueOf(const Request& request) {
+  return has_affinity_ ? queueOf(placeOf(request.place, request.channel)) : queue_;
 }
 
 }  // namespace odradek

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -29,13 +30,13 @@ class HandlerSet {
 
   void enter(uint32_t place, std::shared_ptr<RequestHandler> handler);
   void leave(uint32_t place);
-  // Nobody will enter the place again: its connections and what waits for it go to the place that
-  // has the fewest.
+  // Nobody will enter the place again: each of its connections goes to the place that has the
+  // fewest, with what waits of it.
   void retire(uint32_t place);
 
   // With affinity: the place of a new connection, that which has the fewest; and its end.
   uint32_t assign();
-  void unassign(uint32_t place);
+  void unassign(uint32_t place, const ChannelId& channel);
 
   void push(const Request& request);
   // To the head, in this order.
@@ -64,18 +65,21 @@ class HandlerSet {
     std::shared_ptr<RequestHandler> handler;
     Ring<Request> queue;
     uint32_t connections = 0;
-    uint32_t successor = kNoPlace;
+    bool is_retired = false;
     bool sleeps = false;
   };
 
-  Place& placeOf(uint32_t place);
+  uint32_t placeOf(uint32_t place, const ChannelId& channel);
   uint32_t fewest() const;
   Ring<Request>& queueOf(uint32_t place);
+  Ring<Request>& queueOf(const Request& request);
   void rouse(Place& place, Handlers& woken);
 
   const bool has_affinity_;
   const uint32_t max_in_flight_;
   std::vector<Place> places_;
+  // Where connections of retired places are.
+  std::map<ChannelId, uint32_t> moved_;
   Ring<Request> queue_;
   uint32_t queued_ = 0;
   uint32_t asleep_ = 0;

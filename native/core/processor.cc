@@ -372,7 +372,9 @@ Channel* Processor::takeSlot() {
 
 void Processor::freeSlot(const Channel& channel) {
   const uint32_t slot = channel.id.slot;
-  if (channel.place != HandlerSet::kNoPlace) requests_.unassign(channel.place);
+  if (channel.place != HandlerSet::kNoPlace) {
+    requests_.unassign(channel.place, channel.id);
+  }
   if (requests_.hasPool()) directory_.remove(channel.id);
   generations_[slot]++;
   slots_[slot].reset();

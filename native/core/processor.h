@@ -159,6 +159,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void noteEvent(const PollEvent& event);
   void serveReady();
   void serve(Channel& channel);
+  uint32_t framesPerBatch(const Channel& channel) const;
   bool canFrame(const Channel& channel) const;
   bool canRead(const Channel& channel) const;
   void cutHeldFrames(Channel& channel);

@@ -283,9 +283,16 @@ void Processor::framed(Channel& channel, Receive::Outcome outcome) {
   }
 }
 
+// Where threads share a connection's requests, nobody but the core sees how many are in flight.
+uint32_t Processor::framesPerBatch(const Channel& channel) const {
+  const bool is_shared = requests_.hasPool() && !requests_.hasAffinity();
+  if (is_shared && channel.max_in_flight > 1) return channel.max_in_flight;
+  return std::max(kFramesPerBatch, channel.max_in_flight);
+}
+
 bool Processor::admit() {
   Channel& channel = *current_;
-  if (channel.outstanding >= std::max(kFramesPerBatch, channel.max_in_flight)) return false;
+  if (channel.outstanding >= framesPerBatch(channel)) return false;
   const bool is_last_in_line = !serving_waiters_ && !room_waiters_.empty();
   if (permits_ == 0 && !is_last_in_line) permits_ = requests_.acquire(*this);
   if (permits_ > 0 && !is_last_in_line) {

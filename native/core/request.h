@@ -2,6 +2,7 @@
 // events beside the requests.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -20,7 +21,7 @@ struct ChannelId {
   uint32_t slot = 0;
   uint32_t generation = 0;
 
-  bool operator==(const ChannelId&) const = default;
+  auto operator<=>(const ChannelId&) const = default;
 };
 
 // One complete frame. Whoever holds it holds one reference to the block.

@@ -178,9 +178,9 @@ uint32_t RequestChannel::assign() {
   return handlers_->assign();
 }
 
-void RequestChannel::unassign(uint32_t place) {
+void RequestChannel::unassign(uint32_t place, const ChannelId& channel) {
   std::lock_guard lock(mutex_);
-  handlers_->unassign(place);
+  handlers_->unassign(place, channel);
 }
 
 bool RequestChannel::claimRun(uint32_t place, std::vector<Request>& taken) {

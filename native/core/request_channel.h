@@ -85,7 +85,7 @@ class RequestChannel {
 
   // With affinity: the place for a new connection; and the connection's end.
   uint32_t assign();
-  void unassign(uint32_t place);
+  void unassign(uint32_t place, const ChannelId& channel);
 
   // claim() for a thread of the pool: see HandlerSet::takeRun(). Counts as one pending request.
   bool claimRun(uint32_t place, std::vector<Request>& taken);

@@ -1,9 +1,9 @@
 import type { HandlerPoolOptions } from 'odradek';
 import { startServer, type TestServer, type TestServerOptions } from './server.js';
-import type { TransportName } from './transports.js';
+import { type TransportName, transports } from './transports.js';
 
 /** The transports that can run handlers on threads of their own. */
-export const poolTransports: readonly TransportName[] = ['js'];
+export const poolTransports: readonly TransportName[] = transports;
 
 /** A module of `test/handlers`. */
 export function handlers(name: string): URL {

@@ -47,6 +47,8 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   /** As many requests as allowed are in flight; the next that settles lets it claim again. */
   #isSated = false;
   #isRetiring = false;
+  /** Requests in flight when the last batch was taken. */
+  #inFlightBefore = 0;
 
   constructor(handler: Handler, attachment: NativeAttachment) {
     const { isolateBodies, maxInFlightPerConnection, handlerTimeoutMs, capacity } = attachment;
@@ -93,6 +95,8 @@ export class NativeHandlerThread extends NativeSide<unknown> {
       // Half a reply of a thread that is lost could never be completed.
       { keepsRepliesWhole: true },
     );
+    // What was answered before stays said, whatever ends the thread in order or by an error.
+    process.once('exit', () => this.flush());
     this.onDoorbell();
   }
 
@@ -119,6 +123,12 @@ export class NativeHandlerThread extends NativeSide<unknown> {
 
   protected claim(slab: Buffer, used: number, larges: ArrayBuffer[]): number {
     return this.#native.claim(slab, used, larges, this.#wantsRequests);
+  }
+
+  protected override owesMicrotasks(): boolean {
+    const before = this.#inFlightBefore;
+    this.#inFlightBefore = this.#pool.inFlight;
+    return this.#inFlightBefore > before;
   }
 
   protected rest(): boolean {

@@ -133,6 +133,7 @@ class NativeLink<State> implements HandlerLink {
     this.#events.ended();
     const remains = this.#links.host.server()?.closeHandler(this.#place);
     const { started = [], waiting = [], putBack = 0 } = remains ?? {};
+    this.#claimedTotal -= waiting.length + putBack;
     for (const request of waiting) this.#find(request)?.waiting.push(request.sequence);
     for (const request of started) this.#fail(request, error);
     this.#retired?.();

@@ -91,6 +91,11 @@ export abstract class NativeSide<State> {
   // --- What the core delivers -------------------------------------------------------------------
 
   protected readonly onDoorbell = (): void => {
+    this.#left = requestsPerTurn;
+    this.#takeTurn();
+  };
+
+  readonly #takeTurn = (): void => {
     try {
       this.#turn();
     } catch (error) {
@@ -104,21 +109,34 @@ export abstract class NativeSide<State> {
 
   /** Takes what there is, in batches, until there is no more or the event loop wants a turn. */
   #turn(): void {
-    let left = requestsPerTurn;
     while (this.commands !== null) {
       const more = this.#takeBatch();
-      left -= this.#lastBatch;
       // rest() refuses if somebody has rung since the claim: then there is more, too.
       if (!more && (this.commands === null || this.rest())) return;
-      if (left <= 0) {
+      if (this.#left <= 0) {
         setImmediate(this.onDoorbell);
+        return;
+      }
+      if (this.owesMicrotasks()) {
+        queueMicrotask(this.#goOn);
         return;
       }
     }
   }
 
-  /** What the last claim brought, in requests of a turn. */
-  #lastBatch = 0;
+  /** What promises have answered meanwhile doesn't wait for what is begun next. */
+  readonly #goOn = (): void => {
+    this.flush();
+    this.#takeTurn();
+  };
+
+  /** Whether handlers of the last batch may have an answer when the microtasks have run. */
+  protected owesMicrotasks(): boolean {
+    return false;
+  }
+
+  /** Requests that this turn may still take. */
+  #left = 0;
 
   /** Handles one claim; true if more is there to be claimed. */
   #takeBatch(): boolean {
@@ -135,7 +153,7 @@ export abstract class NativeSide<State> {
     const slabUsed = status[statusFields.slabUsed] as number;
     const bytes = slabUsed - this.#slabUsed;
     this.#slabUsed = slabUsed;
-    this.#lastBatch = 1 + count + bytes / bytesPerRequest + larges.length * requestsPerLarge;
+    this.#left -= 1 + count + bytes / bytesPerRequest + larges.length * requestsPerLarge;
     const more = status[statusFields.more] === 1;
     // A connection's opening was posted before its first request, so it is among these.
     if (status[statusFields.events] === 1) this.takeEvents();
