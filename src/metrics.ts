@@ -6,6 +6,19 @@ export interface Metrics extends TransportMetrics {
   readonly handlerErrorsTotal: number;
   /** One entry per thread of a `handlerPool`; without one empty. */
   readonly handlerThreads: readonly HandlerThreadMetrics[];
+  readonly processors: readonly ProcessorMetrics[];
+  /**
+   * Kafka's NetworkProcessorAvgIdlePercent: from 0 to 1, how much of the time processors had nothing
+   * to do, on average. All idle percentages are of the time since the last snapshot that is at least
+   * a second old, or since `start()`.
+   */
+  readonly networkProcessorAvgIdlePercent: number;
+  /**
+   * Kafka's RequestHandlerAvgIdlePercent: from 0 to 1, how much of the time the event loops of the
+   * handlers' threads had nothing to do, on average. Without a `handlerPool` that is the event loop
+   * of this thread.
+   */
+  readonly requestHandlerAvgIdlePercent: number;
 }
 
 /** What one thread of the handler pool did, its predecessors included. */
@@ -16,6 +29,8 @@ export interface HandlerThreadMetrics {
   readonly startedTotal: number;
   /** Times it was replaced. */
   readonly restarts: number;
+  /** From 0 to 1: see {@link Metrics.requestHandlerAvgIdlePercent}. */
+  readonly idlePercent: number;
 }
 
 export interface TransportMetrics {
@@ -40,11 +55,16 @@ export interface TransportMetrics {
   /** Connections that wait for room in the request queue. */
   readonly connectionsWaitingForRoom: number;
   /** One entry per processor; the js transport has one, the event loop. */
-  readonly processors: readonly ProcessorMetrics[];
+  readonly processors: readonly ProcessorCounts[];
+}
+
+export interface ProcessorMetrics extends ProcessorCounts {
+  /** From 0 to 1: see {@link Metrics.networkProcessorAvgIdlePercent}. */
+  readonly idlePercent: number;
 }
 
 /** What one processor did; the native transport counts every system call it makes. */
-export interface ProcessorMetrics {
+export interface ProcessorCounts {
   readonly id: number;
   readonly connections: number;
   /** Turns of the loop. */
@@ -54,4 +74,6 @@ export interface ProcessorMetrics {
   readonly pollCalls: number;
   /** Times the processor was woken out of its poll by another thread (one system call each). */
   readonly wakeCalls: number;
+  /** For how long it had nothing to do, in all. Of the js transport: the event loop. */
+  readonly idleMs: number;
 }

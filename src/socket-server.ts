@@ -273,12 +273,25 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
 
   /** A snapshot of the counters. */
   metrics(): Metrics {
+    const now = performance.now();
+    const counts = this.#transport.metrics();
+    const processors = counts.processors.map((processor) => ({
+      ...processor,
+      idlePercent: this.#idleOf(processor.id).read(processor.idleMs, now),
+    }));
+    const handlerThreads = this.#workers?.threads.metrics() ?? [];
     return {
       transport: this.#transport.kind,
-      ...this.#transport.metrics(),
+      ...counts,
+      processors,
+      networkProcessorAvgIdlePercent: average(processors.map(({ idlePercent }) => idlePercent)),
+      requestHandlerAvgIdlePercent:
+        this.#workers === null
+          ? this.#loop.read(this.#loopIdleMs(), now)
+          : average(handlerThreads.map(({ idlePercent }) => idlePercent)),
       requestsInFlight: this.#pool.inFlight,
       handlerErrorsTotal: this.#pool.errorsTotal,
-      handlerThreads: this.#workers?.threads.metrics() ?? [],
+      handlerThreads,
     };
   }
 

@@ -411,6 +411,7 @@ napi_value NativeServer::counters(const napi_value*) {
     number(to, "bytesWritten", from.bytes_written.value());
     number(to, "waitingForRoom", from.waiting_for_room.value());
     number(to, "strayReplies", from.stray_replies.value());
+    number(to, "idleUs", static_cast<uint64_t>(server_.processors()[i]->idleNs() / 1000));
     js::set(env_, processors, i, to);
   }
   js::set(env_, object, "processors", processors);

@@ -54,7 +54,7 @@ bool Processor::turn() {
   if (has_ended_.load(std::memory_order_relaxed)) return false;
   counters_.turns.add(1);
   // Before anything is looked at; a loop that sleeps in its poll has done so there.
-  if (options_.sleeps_elsewhere) doorbell_.awake();
+  if (options_.sleeps_elsewhere) wokeUp();
   drainIfAsked();
   configureNewConnections();
   processNewResponses();
@@ -168,14 +168,30 @@ int Processor::waitForEvents() {
   int64_t timeout_ns = 0;
   const bool sleeps = !options_.sleeps_elsewhere && rest(&timeout_ns);
   const int count = poller_.wait(events_.data(), kEventsPerPoll, sleeps ? timeout_ns : 0);
-  if (!options_.sleeps_elsewhere) doorbell_.awake();
+  if (!options_.sleeps_elsewhere) wokeUp();
   counters_.polls.add(1);
   return count;
 }
 
 bool Processor::rest(int64_t* timeout_ns) {
   *timeout_ns = pollTimeout();
-  return *timeout_ns != 0 && doorbell_.trySleep();
+  if (*timeout_ns == 0 || !doorbell_.trySleep()) return false;
+  asleep_since_ns_.store(clock_.now(), std::memory_order_relaxed);
+  return true;
+}
+
+void Processor::wokeUp() {
+  doorbell_.awake();
+  const int64_t since_ns = asleep_since_ns_.load(std::memory_order_relaxed);
+  if (since_ns < 0) return;
+  idle_ns_.add(static_cast<uint64_t>(clock_.now() - since_ns));
+  asleep_since_ns_.store(-1, std::memory_order_relaxed);
+}
+
+int64_t Processor::idleNs() const {
+  const int64_t since_ns = asleep_since_ns_.load(std::memory_order_relaxed);
+  const auto idle_ns = static_cast<int64_t>(idle_ns_.value());
+  return since_ns < 0 ? idle_ns : idle_ns + clock_.now() - since_ns;
 }
 
 void Processor::obey(CommandBatch* batch) {

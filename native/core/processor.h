@@ -117,6 +117,8 @@ class Processor final : public FrameSink, public PermitWaiter {
 
   uint32_t id() const { return id_; }
   const ProcessorCounters& counters() const { return counters_; }
+  // Any thread: for how long the loop has slept, in all.
+  int64_t idleNs() const;
   // Times another thread had to wake the loop out of its poll.
   uint64_t wakes() const { return wakes_.load(std::memory_order_relaxed); }
 
@@ -169,6 +171,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void framed(Channel& channel, Receive::Outcome outcome);
   void flush(Channel& channel);
   void settle(Channel& channel, const Segment& segment, bool sent);
+  void wokeUp();
   void drainIfAsked();
   void obeyLastOrders();
   void beginClose(Channel& channel, CloseReason reason);
@@ -246,6 +249,9 @@ class Processor final : public FrameSink, public PermitWaiter {
   Doorbell doorbell_;
   Mailbox<CommandBatch> commands_;
   std::atomic<uint64_t> wakes_{0};
+  Counter idle_ns_;
+  // Below 0: it is awake.
+  std::atomic<int64_t> asleep_since_ns_{-1};
   std::atomic<bool> drain_asked_{false};
   std::atomic<bool> permits_granted_{false};
   std::atomic<CloseReason> stop_asked_{CloseReason::kNone};

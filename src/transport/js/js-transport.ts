@@ -169,6 +169,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
           writeCalls: counters.writeCalls,
           pollCalls: 0,
           wakeCalls: 0,
+          idleMs: this.#idleMs,
         },
       ],
     };

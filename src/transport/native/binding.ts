@@ -86,6 +86,7 @@ export interface NativeProcessorCounters {
   bytesWritten: number;
   waitingForRoom: number;
   strayReplies: number;
+  idleUs: number;
 }
 
 export interface NativeCounters {

@@ -316,7 +316,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       requestQueueSize: counters?.queued ?? 0,
       pendingRequests: counters?.pending ?? 0,
       connectionsWaitingForRoom: sum('waitingForRoom'),
-      processors: processors.map(({ connections, turns, reads, writes, polls, wakes }, id) => ({
+      processors: processors.map(({ connections, turns, reads, writes, polls, wakes, idleUs }, id) => ({
         id,
         connections,
         turns,
@@ -324,6 +324,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
         writeCalls: writes,
         pollCalls: polls,
         wakeCalls: wakes,
+        idleMs: idleUs / 1000,
       })),
     };
   }
