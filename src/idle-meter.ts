@@ -11,25 +11,37 @@ interface Reading {
  * always. Over the time since the last reading that is at least a second old, so that somebody who
  * reads every 15 seconds sees the last 15, and two who read don't take it from each other.
  */
-export class IdleMeter {
+class IdleMeter {
   #from: Reading;
   #next: Reading;
 
-  /** @param at the moment from which on `idleMs` counts */
-  constructor(at: number) {
-    this.#from = { idleMs: 0, at };
-    this.#next = this.#from;
+  constructor(first: Reading) {
+    this.#from = first;
+    this.#next = first;
   }
 
-  /** @param idleMs for how long the loop was idle, in all */
-  read(idleMs: number, now: number): number {
-    const passedMs = now - this.#from.at;
-    const ratio = passedMs > 0 ? (idleMs - this.#from.idleMs) / passedMs : 1;
-    if (now - this.#next.at >= leastWindowMs) {
+  read(reading: Reading): number {
+    // Counted anew: another loop has taken the place of one that ended.
+    if (reading.idleMs < this.#from.idleMs) this.#from = reading;
+    const passedMs = reading.at - this.#from.at;
+    const ratio = passedMs > 0 ? (reading.idleMs - this.#from.idleMs) / passedMs : 1;
+    if (reading.at - this.#next.at >= leastWindowMs) {
       this.#from = this.#next;
-      this.#next = { idleMs, at: now };
+      this.#next = reading;
     }
     return Math.min(1, Math.max(0, ratio));
+  }
+}
+
+/** The meters of a server's loops, by name. One that is new was idle. */
+export class IdleMeters {
+  readonly #meters = new Map<string, IdleMeter>();
+
+  read(name: string, idleMs: number, at: number): number {
+    const meter = this.#meters.get(name);
+    if (meter !== undefined) return meter.read({ idleMs, at });
+    this.#meters.set(name, new IdleMeter({ idleMs, at }));
+    return 1;
   }
 }
 

@@ -22,15 +22,20 @@ export interface Metrics extends TransportMetrics {
 }
 
 /** What one thread of the handler pool did, its predecessors included. */
-export interface HandlerThreadMetrics {
+export interface HandlerThreadMetrics extends HandlerThreadCounts {
+  /** From 0 to 1: see {@link Metrics.requestHandlerAvgIdlePercent}. */
+  readonly idlePercent: number;
+}
+
+export interface HandlerThreadCounts {
   readonly thread: number;
   /** Requests that it has begun and not answered. */
   readonly inFlight: number;
   readonly startedTotal: number;
   /** Times it was replaced. */
   readonly restarts: number;
-  /** From 0 to 1: see {@link Metrics.requestHandlerAvgIdlePercent}. */
-  readonly idlePercent: number;
+  /** For how long the event loop of the present thread had nothing to do. */
+  readonly idleMs: number;
 }
 
 export interface TransportMetrics {

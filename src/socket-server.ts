@@ -9,6 +9,7 @@ import { checkThreads } from './handler-pool/handler-pool-options.js';
 import { InThreadHandlerPool } from './handler-pool/in-thread-handler-pool.js';
 import type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
 import { makeWorkerPool, type WorkerPool } from './handler-pool/worker-pool.js';
+import { average, IdleMeters } from './idle-meter.js';
 import type { Metrics } from './metrics.js';
 import { checkOptions, type Settings, type SocketServerOptions } from './options.js';
 import { closeConnection } from './reply.js';
@@ -78,6 +79,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   #closing: Promise<CloseSummary> | null = null;
   #cut = 0;
   #warned = false;
+  readonly #idle = new IdleMeters();
   #drained: (() => void) | null = null;
 
   constructor(options: SocketServerOptions<State>) {
@@ -131,6 +133,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     }
     this.#workers?.threads.attach();
     this.#state = 'running';
+    // Idle percentages count from here.
+    this.metrics();
   }
 
   #checkStarting(): void {
@@ -277,9 +281,15 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     const counts = this.#transport.metrics();
     const processors = counts.processors.map((processor) => ({
       ...processor,
-      idlePercent: this.#idleOf(processor.id).read(processor.idleMs, now),
+      idlePercent: this.#idle.read(`processor ${processor.id}`, processor.idleMs, now),
     }));
-    const handlerThreads = this.#workers?.threads.metrics() ?? [];
+    const threads = this.#workers?.threads.metrics() ?? [];
+    const handlerThreads = threads.map((thread) => ({
+      ...thread,
+      idlePercent: this.#idle.read(`thread ${thread.thread}`, thread.idleMs, now),
+    }));
+    const { idle } = performance.eventLoopUtilization();
+    const inThread = this.#idle.read('this thread', idle, now);
     return {
       transport: this.#transport.kind,
       ...counts,
@@ -287,9 +297,9 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       networkProcessorAvgIdlePercent: average(processors.map(({ idlePercent }) => idlePercent)),
       requestHandlerAvgIdlePercent:
         this.#workers === null
-          ? this.#loop.read(this.#loopIdleMs(), now)
+          ? inThread
           : average(handlerThreads.map(({ idlePercent }) => idlePercent)),
-      requestsInFlight: this.#pool.inFlight,
+      requestsInFlight: this.#pool.inFlight + (this.#workers?.inFlight() ?? 0),
       handlerErrorsTotal: this.#pool.errorsTotal,
       handlerThreads,
     };

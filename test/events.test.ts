@@ -166,6 +166,8 @@ describe.each(placements)('metrics (%s)', (transport) => {
           writeCalls: expect.any(Number),
           pollCalls: expect.any(Number),
           wakeCalls: expect.any(Number),
+          idleMs: expect.any(Number),
+          idlePercent: expect.any(Number),
         },
       ],
     });

@@ -23,6 +23,8 @@ const endings: [string, string, unknown][] = [
 const onHandlerError = (error: unknown) =>
   Buffer.from(error instanceof OdradekError ? error.code : String(error));
 
+const idle = { idleMs: expect.any(Number), idlePercent: expect.any(Number) };
+
 describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
   describe.each(endings)('by %s', (_name, command, cause) => {
     it('is replaced, and onHandlerError answers what it had begun', async () => {
@@ -56,7 +58,7 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
         requestsInFlight: 0,
         pendingRequests: 0,
         handlerErrorsTotal: 2,
-        handlerThreads: [{ thread: 0, inFlight: 0, startedTotal: 4, restarts: 1 }],
+        handlerThreads: [{ thread: 0, inFlight: 0, startedTotal: 4, restarts: 1, ...idle }],
       });
     });
 
@@ -86,7 +88,7 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
     await until(() => shared.count('aborted') === 1, 'the block');
     other?.send(frames(['echo 1', 'echo 2', 'none', 'echo 3']));
     await expectMetrics(testServer.server, {
-      handlerThreads: [{ thread: 0, inFlight: given, startedTotal: 1, restarts: 0 }],
+      handlerThreads: [{ thread: 0, inFlight: given, startedTotal: 1, restarts: 0, ...idle }],
     });
     last?.send(frame('echo last'));
     await expectMetrics(testServer.server, { requestsTotal: 6 });
@@ -272,7 +274,7 @@ describe.each(poolTransports)('handlerTimeoutMs of a handler pool (%s)', (transp
     expect(testServer.losses.all).toEqual([]);
     await expectMetrics(testServer.server, {
       handlerErrorsTotal: 2,
-      handlerThreads: [{ thread: 0, inFlight: 0, startedTotal: 4, restarts: 0 }],
+      handlerThreads: [{ thread: 0, inFlight: 0, startedTotal: 4, restarts: 0, ...idle }],
     });
   });
 });

@@ -37,6 +37,7 @@ napi_value NativeServer::define(napi_env env) {
       method("stop", call<&NativeServer::stop>),
       method("openHandler", call<&NativeServer::openHandler>),
       method("closeHandler", call<&NativeServer::closeHandler>),
+      method("handlerCounters", call<&NativeServer::handlerCounters>),
       method("retireHandler", call<&NativeServer::retireHandler>),
       method("endWaiting", call<&NativeServer::endWaiting>),
       method("counters", call<&NativeServer::counters>),
@@ -318,6 +319,19 @@ napi_value NativeServer::lostRequests(const std::vector<Request>& requests) {
   return array;
 }
 
+// handlerCounters(place): { inWork, claimed }, zeros where there is no thread.
+napi_value NativeServer::handlerCounters(const napi_value* arguments) {
+  const uint32_t place = js::toUint32(env_, arguments[0]);
+  const auto& handlers = server_.handlers();
+  const RequestHandler* handler = place < handlers.size() ? handlers[place].get() : nullptr;
+  const uint32_t in_work = handler == nullptr ? 0 : handler->inWork();
+  const uint64_t claimed = handler == nullptr ? 0 : handler->claimed();
+  napi_value object = js::object(env_);
+  js::set(env_, object, "inWork", js::number(env_, in_work));
+  js::set(env_, object, "claimed", js::number(env_, static_cast<double>(claimed)));
+  return object;
+}
+
 // retireHandler(place).
 napi_value NativeServer::retireHandler(const napi_value* arguments) {
   server_.retireHandler(js::toUint32(env_, arguments[0]));
@@ -415,16 +429,6 @@ napi_value NativeServer::counters(const napi_value*) {
     js::set(env_, processors, i, to);
   }
   js::set(env_, object, "processors", processors);
-  napi_value handlers = js::array(env_);
-  for (uint32_t place = 0; place < server_.handlers().size(); place++) {
-    const RequestHandler* handler = server_.handlers()[place].get();
-    if (handler == nullptr) continue;
-    napi_value to = js::object(env_);
-    number(to, "inWork", handler->inWork());
-    number(to, "claimed", handler->claimed());
-    js::set(env_, handlers, place, to);
-  }
-  js::set(env_, object, "handlers", handlers);
   return object;
 }
 

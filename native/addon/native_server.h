@@ -40,6 +40,7 @@ class NativeServer final : public Consumer {
   napi_value stop(const napi_value* arguments);
   napi_value openHandler(const napi_value* arguments);
   napi_value closeHandler(const napi_value* arguments);
+  napi_value handlerCounters(const napi_value* arguments);
   napi_value retireHandler(const napi_value* arguments);
   napi_value endWaiting(const napi_value* arguments);
   napi_value counters(const napi_value* arguments);

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { OdradekError } from '../errors.js';
-import type { HandlerThreadMetrics } from '../metrics.js';
+import type { HandlerThreadCounts } from '../metrics.js';
 import { BackOff } from './back-off.js';
 import type { HandlerPoolSettings } from './handler-pool-options.js';
 import { HandlerThread } from './handler-thread.js';
@@ -132,13 +132,14 @@ export class HandlerSeat {
     clearTimeout(this.#timer);
   }
 
-  metrics(): HandlerThreadMetrics {
+  metrics(): HandlerThreadCounts {
     const link = this.#link;
     return {
       thread: this.thread,
       inFlight: link?.inFlight ?? 0,
       startedTotal: this.#startedBefore + (link?.startedTotal ?? 0),
       restarts: this.#restarts,
+      idleMs: this.#worker?.idleMs ?? 0,
     };
   }
 }

@@ -90,6 +90,11 @@ export class HandlerThread {
     this.#control.postMessage(message, transferList);
   }
 
+  /** For how long its event loop had nothing to do. */
+  get idleMs(): number {
+    return this.#worker.performance.eventLoopUtilization().idle;
+  }
+
   /** Whether the process stays alive for it. */
   hold(isHeld: boolean): void {
     if (isHeld) this.#worker.ref();

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { OdradekError } from '../errors.js';
-import type { HandlerThreadMetrics } from '../metrics.js';
+import type { HandlerThreadCounts } from '../metrics.js';
 import type { HandlerPoolSettings } from './handler-pool-options.js';
 import { HandlerSeat } from './handler-seat.js';
 import type { HandlerLinks, HandlerThreadsEvents } from './thread-protocol.js';
@@ -126,7 +126,7 @@ export class HandlerThreads {
     this.#isHeld = isHeld;
   }
 
-  metrics(): HandlerThreadMetrics[] {
+  metrics(): HandlerThreadCounts[] {
     return this.#seats.map((seat) => seat.metrics());
   }
 }

@@ -14,6 +14,8 @@ export interface WorkerPool<State> {
   readonly runner: HandlerRunner<State> | undefined;
   /** See `TransportEvents.admits`. */
   admits(request: ServerRequest<State>): boolean;
+  /** Requests that threads have begun past the server's thread. */
+  inFlight(): number;
   /** The connection has ended. */
   forget(connection: ServerConnection<State>): void;
 }
@@ -52,10 +54,12 @@ export function makeWorkerPool<State>(
     mistake,
   });
   if (ownLinks !== null) {
+    const threads = threadsOver(ownLinks);
     return {
-      threads: threadsOver(ownLinks),
+      threads,
       runner: undefined,
       admits: () => true,
+      inFlight: () => threads.metrics().reduce((sum, { inFlight }) => sum + inFlight, 0),
       forget: () => undefined,
     };
   }
@@ -69,6 +73,8 @@ export function makeWorkerPool<State>(
     threads: threadsOver(links),
     runner: links,
     admits: (request) => links.admits(request),
+    // These are in flight on the server's thread, too.
+    inFlight: () => 0,
     forget: (connection) => links.forget(connection),
   };
 }

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
 import type { CloseCode } from '../../close-reason.js';
 import type { Endpoints, ServerConnection } from '../../connection.js';
 import { OdradekError } from '../../errors.js';
@@ -169,7 +170,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
           writeCalls: counters.writeCalls,
           pollCalls: 0,
           wakeCalls: 0,
-          idleMs: this.#idleMs,
+          idleMs: performance.eventLoopUtilization().idle,
         },
       ],
     };

@@ -96,8 +96,6 @@ export interface NativeCounters {
   pending: number;
   bound: { host: string; port: number }[];
   processors: NativeProcessorCounters[];
-  /** By place; empty where there is no thread. */
-  handlers: ({ inWork: number; claimed: number } | undefined)[];
 }
 
 /** The addon's class; see `native/addon/native_server.h`. */
@@ -116,6 +114,8 @@ export interface NativeServer {
   /** The number by which a thread finds this place of the pool. */
   openHandler(place: number, capacity: number): number;
   closeHandler(place: number): NativeRemains;
+  /** Zeros where there is no thread. */
+  handlerCounters(place: number): { inWork: number; claimed: number };
   retireHandler(place: number): void;
   /** Of {@link NativeRemains.waiting}: back to the queue if `wanted`, or nowhere. */
   endWaiting(processor: number, slot: number, generation: number, wanted: boolean): void;

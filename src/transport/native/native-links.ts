@@ -111,7 +111,7 @@ class NativeLink<State> implements HandlerLink {
 
   get #counters(): { inWork: number; claimed: number } | undefined {
     if (this.#isDetached) return undefined;
-    return this.#links.host.server()?.counters().handlers?.[this.#place];
+    return this.#links.host.server()?.handlerCounters(this.#place);
   }
 
   async retire(): Promise<void> {

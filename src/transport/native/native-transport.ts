@@ -316,16 +316,18 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       requestQueueSize: counters?.queued ?? 0,
       pendingRequests: counters?.pending ?? 0,
       connectionsWaitingForRoom: sum('waitingForRoom'),
-      processors: processors.map(({ connections, turns, reads, writes, polls, wakes, idleUs }, id) => ({
-        id,
-        connections,
-        turns,
-        readCalls: reads,
-        writeCalls: writes,
-        pollCalls: polls,
-        wakeCalls: wakes,
-        idleMs: idleUs / 1000,
-      })),
+      processors: processors.map(
+        ({ connections, turns, reads, writes, polls, wakes, idleUs }, id) => ({
+          id,
+          connections,
+          turns,
+          readCalls: reads,
+          writeCalls: writes,
+          pollCalls: polls,
+          wakeCalls: wakes,
+          idleMs: idleUs / 1000,
+        }),
+      ),
     };
   }
 
