@@ -22,7 +22,10 @@ class IdleMeter {
 
   read(reading: Reading): number {
     // Counted anew: another loop has taken the place of one that ended.
-    if (reading.idleMs < this.#from.idleMs) this.#from = reading;
+    if (reading.idleMs < this.#next.idleMs) {
+      this.#from = reading;
+      this.#next = reading;
+    }
     const passedMs = reading.at - this.#from.at;
     const ratio = passedMs > 0 ? (reading.idleMs - this.#from.idleMs) / passedMs : 1;
     if (reading.at - this.#next.at >= leastWindowMs) {

@@ -47,7 +47,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   /** As many requests as allowed are in flight; the next that settles lets it claim again. */
   #isSated = false;
   #isRetiring = false;
-  /** Requests in flight when the last batch was taken. */
+  /** Requests in flight when the last batch was claimed. */
   #inFlightBefore = 0;
 
   constructor(handler: Handler, attachment: NativeAttachment) {
@@ -122,13 +122,12 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   }
 
   protected claim(slab: Buffer, used: number, larges: ArrayBuffer[]): number {
+    this.#inFlightBefore = this.#pool.inFlight;
     return this.#native.claim(slab, used, larges, this.#wantsRequests);
   }
 
   protected override owesMicrotasks(): boolean {
-    const before = this.#inFlightBefore;
-    this.#inFlightBefore = this.#pool.inFlight;
-    return this.#inFlightBefore > before;
+    return this.#pool.inFlight > this.#inFlightBefore;
   }
 
   protected rest(): boolean {
