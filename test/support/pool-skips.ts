@@ -30,7 +30,7 @@ const skips: [reason: string, titles: readonly RegExp[]][] = [
     'a thread has a view of its own of a connection, without what onConnect kept in it',
     [
       /connection\.state > belongs to one connection/,
-      /request \(js pool\) > says where it came from$/,
+      /request \(\w+ pool\) > says where it came from$/,
     ],
   ],
   [
@@ -45,7 +45,7 @@ const skips: [reason: string, titles: readonly RegExp[]][] = [
       /keeps the order and the limit, run 5/,
       /that fill the queue hold up neither replies nor waiters of another$/,
       /sent > comes before the connection closes behind its reply$/,
-      /handlerTimeoutMs \(js pool\) > leaves alone what is answered in time$/,
+      /handlerTimeoutMs \(\w+ pool\) > leaves alone what is answered in time$/,
     ],
   ],
   [
@@ -69,7 +69,7 @@ beforeEach((context) => {
     names.unshift(suite.name);
   }
   const name = names.join(' > ');
-  if (!name.includes('(js pool)')) return;
+  if (!/\((js|native) pool\)/.test(name)) return;
   for (const [reason, titles] of skips) {
     if (titles.some((title) => title.test(name))) context.skip(reason);
   }

@@ -7,23 +7,23 @@ export const transports: readonly TransportName[] = isNativeAvailable() ? ['js',
 
 /**
  * A transport, and where its processors run: `threadless` is native with `networkThreads: 0`; or
- * where its handlers run: `js pool` has them on threads of their own.
+ * where its handlers run: `js pool` and `native pool` have them on threads of their own.
  */
-export type Placement = TransportName | 'threadless' | 'js pool';
+export type Placement = TransportName | 'threadless' | 'js pool' | 'native pool';
 
 /** Where every behavioural suite runs. */
 export const placements: readonly Placement[] = isNativeAvailable()
-  ? ['js', 'native', 'threadless', 'js pool']
+  ? ['js', 'native', 'threadless', 'js pool', 'native pool']
   : ['js', 'js pool'];
 
 export function kindOf(placement: Placement): TransportName {
-  if (placement === 'threadless') return 'native';
+  if (placement === 'threadless' || placement === 'native pool') return 'native';
   return placement === 'js pool' ? 'js' : placement;
 }
 
 /** Whether the handlers run on threads of their own. */
 export function isPooled(placement: Placement): boolean {
-  return placement === 'js pool';
+  return placement === 'js pool' || placement === 'native pool';
 }
 
 /** The options that make it so. */

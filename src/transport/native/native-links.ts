@@ -58,12 +58,15 @@ export class NativeLinks<State> implements HandlerLinks {
       place = this.#nextPlace++;
       this.#places.set(thread, place);
     }
-    const link = new NativeLink(this, place, {
-      retiring: () => this.#places.delete(thread),
-      ended: () => this.#links.delete(link),
-    });
+    const link = new NativeLink(this, place, () => this.#links.delete(link));
     this.#links.add(link);
     return link;
+  }
+
+  remove(thread: number): void {
+    const place = this.#places.get(thread);
+    this.#places.delete(thread);
+    if (place !== undefined) this.host.server()?.retireHandler(place);
   }
 
   /** Hears what threads have said already: they say it before the core knows of it. */
@@ -79,20 +82,16 @@ class NativeLink<State> implements HandlerLink {
   readonly #links: NativeLinks<State>;
   readonly #place: number;
   readonly #port: MessagePort;
-  readonly #events: { retiring(): void; ended(): void };
+  readonly #ended: () => void;
   #isDetached = false;
   #claimedTotal = 0;
   #retired: (() => void) | null = null;
 
-  constructor(
-    links: NativeLinks<State>,
-    place: number,
-    events: { retiring(): void; ended(): void },
-  ) {
+  constructor(links: NativeLinks<State>, place: number, ended: () => void) {
     const { port1, port2 } = new MessageChannel();
     this.#links = links;
     this.#place = place;
-    this.#events = events;
+    this.#ended = ended;
     this.#port = port1;
     this.attachment = makeAttachment(links, place, port2);
     this.transferList = [port2];
@@ -116,8 +115,6 @@ class NativeLink<State> implements HandlerLink {
 
   async retire(): Promise<void> {
     if (this.#isDetached) return;
-    this.#events.retiring();
-    this.#links.host.server()?.retireHandler(this.#place);
     await new Promise<void>((resolve) => {
       this.#retired = resolve;
       this.#say({ kind: 'retire' });
@@ -130,7 +127,7 @@ class NativeLink<State> implements HandlerLink {
     this.#claimedTotal = this.startedTotal;
     this.#isDetached = true;
     this.#port.close();
-    this.#events.ended();
+    this.#ended();
     const remains = this.#links.host.server()?.closeHandler(this.#place);
     const { started = [], waiting = [], putBack = 0 } = remains ?? {};
     this.#claimedTotal -= waiting.length + putBack;
