@@ -1,5 +1,6 @@
 #include "handler_set.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "check.h"
@@ -28,6 +29,8 @@ void HandlerSet::retire(uint32_t place) {
 }
 
 uint32_t HandlerSet::assign() {
+  // Connections may come before the first thread does: they wait for it at its place.
+  if (places_.empty()) places_.emplace_back();
   const uint32_t place = fewest();
   places_[place].connections++;
   return place;
@@ -65,15 +68,19 @@ void HandlerSet::putBack(const std::vector<Request>& requests) {
   queued_ += static_cast<uint32_t>(requests.size());
 }
 
-void HandlerSet::takeRun(uint32_t place, std::vector<Request>& taken) {
+uint32_t HandlerSet::takeRun(uint32_t place, uint32_t most, std::vector<Request>& taken) {
   Ring<Request>& queue = queueOf(place);
-  if (queue.empty()) return;
+  if (queue.empty()) return 0;
   const ChannelId channel = queue.front().channel;
   const bool is_run = has_affinity_ || max_in_flight_ == 1;
+  uint32_t count = 0;
   do {
     taken.push_back(queue.pop());
     queued_--;
+    count++;
+    if (max_in_flight_ > 1 && count == most) break;
   } while (is_run && !queue.empty() && queue.front().channel == channel);
+  return std::min(count, max_in_flight_);
 }
 
 bool HandlerSet::hasRequests(uint32_t place) const {

@@ -44,7 +44,8 @@ class HandlerSet {
 
   // Requests that `place` may take next, so that they can all be started one after the other
   // by one thread: one connection's that stand together, where only one of them may be in flight.
-  void takeRun(uint32_t place, std::vector<Request>& taken);
+  // Returns how many of them may be started at once, no more than `most`.
+  uint32_t takeRun(uint32_t place, uint32_t most, std::vector<Request>& taken);
 
   bool hasRequests(uint32_t place) const;
   uint32_t queued() const { return queued_; }

@@ -431,6 +431,8 @@ void Processor::closeAll(CloseReason reason) {
     if (channel == nullptr) continue;
     if (channel->reason == CloseReason::kNone) channel->reason = reason;
     if (channel->fd >= 0) sockets_.close(std::exchange(channel->fd, -1));
+    // Threads of a pool have requests of it, though they may have said nothing about it yet.
+    if (channel->outstanding > 0) channel->places = UINT64_MAX;
     channel->unanswered += std::exchange(channel->outstanding, 0);
     leaveRoomWaiters(*channel);
     reportClosed(*channel);
@@ -465,7 +467,7 @@ void Processor::reportClosed(Channel& channel) {
   event->error = channel.error;
   event->count = channel.unanswered;
   event->declared = channel.declared;
-  if (channel.places != 0) requests_.tellAll(*event, channel.places);
+  if (requests_.hasPool() && channel.places != 0) requests_.tellAll(*event, channel.places);
   post(event);
 }
 

@@ -183,15 +183,15 @@ void RequestChannel::unassign(uint32_t place, const ChannelId& channel) {
   handlers_->unassign(place, channel);
 }
 
-bool RequestChannel::claimRun(uint32_t place, std::vector<Request>& taken) {
+bool RequestChannel::claimRun(uint32_t place, std::vector<Request>& taken, uint32_t* counted) {
   std::vector<PermitWaiter*> granted;
   bool is_drained = false;
   {
     std::lock_guard lock(mutex_);
     handlers_->isAwake(place);
     if (isClaimable(place)) {
-      handlers_->takeRun(place, taken);
-      pending_++;
+      *counted = handlers_->takeRun(place, max_pending_ - pending_, taken);
+      pending_ += *counted;
       room_ += static_cast<int64_t>(taken.size());
     }
     is_drained = !isClaimable(place);
@@ -212,8 +212,14 @@ bool RequestChannel::rest(uint32_t place) {
 }
 
 void RequestChannel::abstain(uint32_t place) {
-  std::lock_guard lock(mutex_);
-  handlers_->isAwake(place);
+  HandlerSet::Handlers woken;
+  {
+    std::lock_guard lock(mutex_);
+    handlers_->isAwake(place);
+    // It may have been rung for a request that another one must take now.
+    if (isClaimable(place)) handlers_->wake(handlers_->queued(), woken);
+  }
+  ring(woken);
 }
 
 void RequestChannel::putBack(const std::vector<Request>& requests) {

@@ -87,8 +87,9 @@ class RequestChannel {
   uint32_t assign();
   void unassign(uint32_t place, const ChannelId& channel);
 
-  // claim() for a thread of the pool: see HandlerSet::takeRun(). Counts as one pending request.
-  bool claimRun(uint32_t place, std::vector<Request>& taken);
+  // claim() for a thread of the pool: see HandlerSet::takeRun(). Of those taken as many count as
+  // pending as may be started at once: `*counted`.
+  bool claimRun(uint32_t place, std::vector<Request>& taken, uint32_t* counted);
   // True: nothing is there to be claimed, and the thread is rung when there is.
   bool rest(uint32_t place);
   // The thread wants no requests for now, and isn't rung for them.

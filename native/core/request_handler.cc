@@ -60,22 +60,24 @@ void RequestHandler::leave() {
 bool RequestHandler::claim(std::vector<Request>& taken, std::vector<uint32_t>& tickets) {
   std::lock_guard lock(mutex_);
   if (requests_ == nullptr || in_work_.room() < longest_run_) return true;
-  const bool is_drained = requests_->claimRun(place_, taken);
+  uint32_t counted = 0;
+  const bool is_drained = requests_->claimRun(place_, taken, &counted);
   const uint32_t active = in_work_.active();
   for (const Request& request : taken) {
     tickets.push_back(in_work_.add(request));
     std::atomic_ref(marks_[tickets.back()]).store(0, std::memory_order_relaxed);
   }
   claimed_.add(taken.size());
-  // The channel has counted one of them.
-  countWork(active + (taken.empty() ? 0 : 1));
+  // Some may have to wait for others of their connection that were in work already.
+  countWork(active + counted);
   return is_drained;
 }
 
 bool RequestHandler::rest(bool wants_requests) {
   std::lock_guard lock(mutex_);
   if (requests_ == nullptr) return true;
-  if (wants_requests) return requests_->rest(place_);
+  // Without room claim() takes nothing, whatever waits.
+  if (wants_requests && in_work_.room() >= longest_run_) return requests_->rest(place_);
   requests_->abstain(place_);
   return true;
 }
@@ -151,6 +153,11 @@ RequestHandler::Remains RequestHandler::detach() {
   requests_ = nullptr;
   requests->putBack(unstarted);
   return remains;
+}
+
+void RequestHandler::Remains::letGo() const {
+  for (const Request& request : started) request.block->release();
+  for (const Request& request : waiting) request.block->release();
 }
 
 void RequestHandler::wake() {

@@ -91,6 +91,9 @@ class RequestHandler final : public Consumer {
     std::vector<Request> waiting;
     // Requests that went back to the head of the queue.
     uint32_t put_back = 0;
+
+    // Gives the references back.
+    void letGo() const;
   };
   Remains detach();
 

@@ -160,11 +160,7 @@ void SocketServer::retireHandler(uint32_t place) { requests_.retire(place); }
 
 // No handler thread is within a call of ours from here on. Their requests end with the connections.
 void SocketServer::closeHandlers() {
-  for (uint32_t place = 0; place < handlers_.size(); place++) {
-    const RequestHandler::Remains remains = closeHandler(place);
-    for (const Request& request : remains.started) request.block->release();
-    for (const Request& request : remains.waiting) request.block->release();
-  }
+  for (uint32_t place = 0; place < handlers_.size(); place++) closeHandler(place).letGo();
 }
 
 std::optional<ConnectionInfo> SocketServer::describe(const ChannelId& channel) {

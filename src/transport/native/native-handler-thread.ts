@@ -150,7 +150,11 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     const known = this.#find(processor, slot, generation);
     if (known !== undefined && known.epoch === epoch) return known;
     const info = this.#native.describe(processor, slot, generation);
-    if (info === undefined) return undefined;
+    if (info === undefined) {
+      // Its processor was lost.
+      this.#native.forget(processor, slot, generation);
+      return undefined;
+    }
     const connection = known ?? this.#introduce(processor, slot, generation, info);
     connection.epoch = epoch;
     if (info.framing !== undefined) connection.reframe(fromNativeFraming(info.framing));

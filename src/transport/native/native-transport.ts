@@ -83,7 +83,10 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     const error = native.start(this.onDoorbell);
     if (error !== undefined) throw this.#startError(error);
     this.#native = native;
-    this.commands = new CommandTable(native, this.tables.commands, this.tables.replies);
+    this.commands = new CommandTable(native, this.tables.commands, this.tables.replies, {
+      // Where threads answer, too, its parts may have to wait for their turn together.
+      keepsRepliesWhole: this.#settings.handlerPool !== null,
+    });
     this.#bound = native.counters().bound;
     running.add(this as unknown as NativeTransport<never>);
     if (!this.#isRef) native.unref();
