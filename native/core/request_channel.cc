@@ -49,7 +49,7 @@ void RequestChannel::push(std::vector<Request>& requests, uint32_t unused) {
       else
         queue_.push(request);
     }
-    if (hasPool()) handlers_->wake(requests.size(), woken);
+    if (hasPool() && !requests.empty()) handlers_->wake(requests.size(), woken);
     room_ += unused;
     if (unused > 0 && !waiters_.empty()) {
       grantRoom();
@@ -64,6 +64,7 @@ void RequestChannel::push(std::vector<Request>& requests, uint32_t unused) {
 }
 
 bool RequestChannel::claim(std::vector<Request>& taken, size_t most) {
+  if (hasPool()) return true;
   std::vector<PermitWaiter*> woken;
   bool is_drained = false;
   {

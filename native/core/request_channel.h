@@ -63,8 +63,8 @@ class RequestChannel {
   // Queues requests, one permit each, gives back `unused` permits, and rings who takes them.
   void push(std::vector<Request>& requests, uint32_t unused);
 
-  // A handler thread takes requests: at most `most`, and no further than max_pending_requests.
-  // Returns false if requests are left that could be taken.
+  // The consumer takes requests: at most `most`, and no further than max_pending_requests. Returns
+  // false if requests are left that could be taken. Where there is a pool, none are its.
   bool claim(std::vector<Request>& taken, size_t most);
 
   // Claimed requests gave back `count` places in max_pending_requests (answered, dropped, or not

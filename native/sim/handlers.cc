@@ -1,5 +1,6 @@
 #include "handlers.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -190,13 +191,13 @@ void Handlers::answerByClose(Session& session, Command command) {
       close.kind = Command::Kind::kClose;
       close.channel = session.id;
       close.reason = CloseReason::kClosedByService;
-      session.ordered = close.reason;
+      session.ordered.push_back(close.reason);
       session.is_cut = true;
       give(std::move(close), "");
       return;
     }
   }
-  session.ordered = command.reason;
+  session.ordered.push_back(command.reason);
   if (command.discarded) session.discarded++;
   settleFront(session, command, bytes);
 }
@@ -412,7 +413,7 @@ void Handlers::accept(Session& session) {
   if (stage_.random.chance(50)) {
     command.kind = Command::Kind::kClose;
     command.reason = CloseReason::kRefused;
-    session.ordered = command.reason;
+    session.ordered.push_back(command.reason);
     session.is_closing = true;
     return give(std::move(command), "");
   }
@@ -449,8 +450,13 @@ void Handlers::closed(const Event& event) {
                     static_cast<int>(event.reason), event.count);
   closed_++;
   unanswered_ += event.count;
-  checkReason(session, event.reason);
   const bool is_stopped = was_stopped_ || was_lost_;
+  if (pool_ != nullptr) {
+    HandlerPool::Ended end = pool_->closed(event.channel, is_stopped);
+    session.discarded += end.discarded;
+    session.ordered.insert(session.ordered.end(), end.ordered.begin(), end.ordered.end());
+  }
+  checkReason(session, event.reason);
   SIM_CHECK(stage_.trace, "settled-before-end",
             is_stopped || (session.queue.empty() && session.sent_marks.empty()),
             "client %u: closed with %zu requests in hand, %zu replies' fates untold",
@@ -469,8 +475,9 @@ void Handlers::checkReason(const Session& session, CloseReason reason) const {
     case CloseReason::kRefused:
     case CloseReason::kClosedByHandler:
     case CloseReason::kHandlerError:
+    case CloseReason::kHandlerLost:
     case CloseReason::kClosedByService:
-      has_cause = session.ordered == reason;
+      has_cause = std::ranges::find(session.ordered, reason) != session.ordered.end();
       break;
     case CloseReason::kOutOfMemory:
       has_cause = stage_.was_memory_refused;

@@ -14,6 +14,7 @@
 #include "../core/processor.h"
 #include "../test/fake_memory.h"
 #include "client.h"
+#include "handler_pool.h"
 #include "loop.h"
 #include "stage.h"
 
@@ -32,6 +33,13 @@ class Handlers final : public Consumer {
   }
   // Whose connection has this port.
   void expect(uint16_t port, Client& client) { clients_[port] = &client; }
+  // Threads of a pool claim the requests, and this is the server's thread.
+  void leaveTo(HandlerPool& pool) { pool_ = &pool; }
+  // A command out of turn, with its bytes.
+  void command(Command command, std::string_view bytes) {
+    give(std::move(command), bytes);
+    flush();
+  }
 
   bool hasOpened(const Client& client) const { return !clients_.contains(client.socket().port); }
   // Somebody rang, the last turn left work, or something is there for the processor.
@@ -77,7 +85,7 @@ class Handlers final : public Consumer {
     bool is_closing = false;
     bool is_accepted = true;
     bool is_cut = false;
-    CloseReason ordered = CloseReason::kNone;
+    std::vector<CloseReason> ordered;
     uint32_t discarded = 0;
     // Replies whose fate is awaited, by sequence: how much must have been written if it was sent.
     std::map<uint32_t, size_t> sent_marks;
@@ -122,6 +130,7 @@ class Handlers final : public Consumer {
   std::vector<Session*> touched_;
   std::vector<ChannelId> gone_;
   bool is_awake_ = true;
+  HandlerPool* pool_ = nullptr;
   Processor* threadless_ = nullptr;
   FaultyPoller* threadless_poller_ = nullptr;
   int64_t deadline_ns_ = INT64_MAX;

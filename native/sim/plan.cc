@@ -76,9 +76,22 @@ void chooseRates(Random& random, Plan& plan) {
   set(Fault::kLateCommand, 400, 100);
 }
 
+// By numbers of its own: those of the seeds without a pool are what they were without this.
+void choosePool(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x706f6f6c);
+  if (!random.chance(350)) return;
+  plan.pool_threads = random.between(1, 4);
+  plan.pool_has_affinity = random.chance(400);
+  plan.pool_concurrency = random.pick<uint32_t>({1, 1, 3, 64});
+  plan.negotiates = false;
+  for (const Fault fault : {Fault::kHandlerLost, Fault::kHandlerRetired, Fault::kHandlerAdded}) {
+    if (random.chance(500)) plan.rates[static_cast<size_t>(fault)] = random.between(20, 500);
+  }
+}
+
 }  // namespace
 
-Plan makePlan(Random& random) {
+Plan makePlan(uint64_t seed, Random& random) {
   Plan plan;
   plan.is_threadless = random.chance(200);
   plan.processors = plan.is_threadless ? 1 : random.between(1, 3);
@@ -99,6 +112,7 @@ Plan makePlan(Random& random) {
   plan.closing_answers = random.pick<uint32_t>({0, 0, 2, 20});
   plan.negotiates = random.chance(200);
   chooseRates(random, plan);
+  choosePool(seed, plan);
   return plan;
 }
 

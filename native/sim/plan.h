@@ -42,9 +42,16 @@ struct Plan {
   // The service changes the framing of some connections.
   bool negotiates = false;
 
+  // Handlers are a pool of threads; 0: they are the server's own.
+  uint32_t pool_threads = 0;
+  bool pool_has_affinity = false;
+  // Requests that one of them may have in work.
+  uint32_t pool_concurrency = 64;
+
   uint32_t rate(Fault fault) const { return rates[static_cast<size_t>(fault)]; }
 };
 
-Plan makePlan(Random& random);
+// `random` goes on to choose the steps.
+Plan makePlan(uint64_t seed, Random& random);
 
 }  // namespace odradek::sim

@@ -11,6 +11,11 @@ constexpr size_t kMostClients = 80;
 // Loops that have so much to do while nobody gives them work are spinning.
 constexpr uint32_t kMostStepsToQuiet = 200'000;
 
+std::unique_ptr<HandlerSet> handlerSet(const Plan& plan) {
+  if (plan.pool_threads == 0) return nullptr;
+  return std::make_unique<HandlerSet>(plan.pool_has_affinity, plan.max_in_flight);
+}
+
 }  // namespace
 
 World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
@@ -31,13 +36,14 @@ World::AcceptorThread::AcceptorThread(uint32_t listener, World& world,
 
 World::World(uint64_t seed, bool is_loud, Tally& tally)
     : random_(seed),
-      plan_(makePlan(random_)),
+      plan_(makePlan(seed, random_)),
       trace_(seed, is_loud),
       tally_(tally),
       stage_{random_, plan_, trace_, tally, kernel_},
       sockets_(stage_),
       memory_(stage_),
-      requests_(plan_.queued_max_requests, plan_.max_pending_requests, handlers_),
+      requests_(plan_.queued_max_requests, plan_.max_pending_requests, handlers_,
+                handlerSet(plan_)),
       handlers_(stage_, requests_) {}
 
 World::~World() = default;
@@ -71,6 +77,14 @@ void World::open() {
   }
   if (plan_.is_threadless) handlers_.drive(*processors.front(), processors_.front()->poller);
   handlers_.serve(processors);
+  if (plan_.pool_threads > 0) {
+    pool_ = std::make_unique<HandlerPool>(stage_, requests_,
+                                          [this](Command command, std::string_view bytes) {
+                                            handlers_.command(std::move(command), bytes);
+                                          });
+    handlers_.leaveTo(*pool_);
+    pool_->serve(processors);
+  }
   for (uint32_t i = 0; i < plan_.framings.size(); i++) {
     listeners_.push_back(&kernel_.openListener());
     acceptors_.push_back(std::make_unique<AcceptorThread>(i, *this, processors));
@@ -90,6 +104,7 @@ void World::connect() {
   clients_.push_back(std::make_unique<Client>(stage_, number, listener, socket));
   sockets_.watch(*clients_.back());
   handlers_.expect(socket.port, *clients_.back());
+  if (pool_ != nullptr) pool_->expect(socket.port, *clients_.back());
   trace_.note("client %u connects", number);
 }
 
@@ -111,6 +126,7 @@ void World::finish() {
   trace_.note("no more faults");
   stage_.has_faults = false;
   kernel_.limitDescriptors(SIZE_MAX);
+  if (pool_ != nullptr) pool_->restore();
   // With handlers that still don't answer, the loops have to come to rest all the same.
   settle(false);
   settle(true);
@@ -146,6 +162,8 @@ void World::checkEnd() {
     if (!wasLost()) client->checkGivenBeforeStop();
   }
   handlers_.checkEnd();
+  // What nobody claimed any more, as NativeServer does.
+  if (pool_ != nullptr) requests_.clear();
   checkAccounts();
   acceptors_.clear();
   processors_.clear();
@@ -153,8 +171,9 @@ void World::checkEnd() {
             kernel_.descriptors());
   SIM_CHECK(trace_, "memory-returns", memory_.live() == 0, "%lld blocks of frames are out",
             static_cast<long long>(memory_.live()));
-  SIM_CHECK(trace_, "memory-returns", handlers_.memory.live == 0, "%lld blocks of replies are out",
-            static_cast<long long>(handlers_.memory.live));
+  const int64_t replies = handlers_.memory.live + (pool_ == nullptr ? 0 : pool_->memory.live.load());
+  SIM_CHECK(trace_, "memory-returns", replies == 0, "%lld blocks of replies are out",
+            static_cast<long long>(replies));
   SIM_CHECK(trace_, "no-misuse", kernel_.misuses().empty(), "%s",
             kernel_.misuses().front().c_str());
 }
@@ -165,6 +184,7 @@ void World::step() {
   constexpr uint32_t kThread = 3;
   constexpr uint32_t kClients = 8;
   events_++;
+  if (pool_ != nullptr && random_.chance(400)) return stepPool();
   const std::vector<Loop*> loops = runnable();
   const auto threads = static_cast<uint32_t>(loops.size());
   const bool has_late = handlers_.hasLate(false);
@@ -182,6 +202,13 @@ void World::step() {
   choice -= 2;
   if (handlers_.isAwake() && choice < 3) return handlers_.turn();
   handlers_.answerLate(false);
+}
+
+void World::stepPool() {
+  const uint32_t choice = random_.below(10);
+  if (choice == 0) return pool_->disturb();
+  if (choice < 4 && pool_->hasLate(false)) return pool_->answerLate(false);
+  if (pool_->awake() > 0) pool_->turn();
 }
 
 void World::runLoop(Loop& loop) {
@@ -221,6 +248,7 @@ void World::stop() {
   trace_.note("stop");
   is_stopped_ = true;
   handlers_.stopped();
+  if (pool_ != nullptr) pool_->stop();
   for (auto& client : clients_) client->stopAsked();
   for (auto& thread : acceptors_) thread->acceptor.stop();
   for (auto& thread : processors_) thread->processor.stop(CloseReason::kDeadline);
@@ -231,18 +259,29 @@ void World::stop() {
 // Until nobody has anything left to do.
 void World::settle(bool with_never) {
   do {
-    if (handlers_.hasLate(with_never)) handlers_.answerLate(with_never);
+    answerLate(with_never);
     runLoops();
     for (auto& client : clients_) client->finish();
-  } while (!runnable().empty() || handlers_.isAwake() || handlers_.hasLate(with_never) ||
+  } while (!runnable().empty() || handlers_.isAwake() || hasLate(with_never) ||
            advanceToDeadline());
+}
+
+bool World::hasLate(bool with_never) const {
+  return handlers_.hasLate(with_never) || (pool_ != nullptr && pool_->hasLate(with_never));
+}
+
+void World::answerLate(bool with_never) {
+  if (handlers_.hasLate(with_never)) handlers_.answerLate(with_never);
+  if (pool_ != nullptr && pool_->hasLate(with_never)) pool_->answerLate(with_never);
 }
 
 void World::runLoops() {
   uint32_t steps = 0;
   while (true) {
     const std::vector<Loop*> loops = runnable();
-    const auto count = static_cast<uint32_t>(loops.size()) + (handlers_.isAwake() ? 1 : 0);
+    const uint32_t threads = pool_ == nullptr ? 0 : pool_->awake();
+    const auto count =
+        static_cast<uint32_t>(loops.size()) + (handlers_.isAwake() ? 1 : 0) + threads;
     if (count == 0) return;
     events_++;
     SIM_CHECK(trace_, "no-spin", ++steps < kMostStepsToQuiet, "%s %u doesn't come to rest",
@@ -251,8 +290,10 @@ void World::runLoops() {
     const uint32_t choice = random_.below(count);
     if (choice < loops.size()) {
       runLoop(*loops[choice]);
-    } else {
+    } else if (choice < count - threads) {
       handlers_.turn();
+    } else {
+      pool_->turn();
     }
     checkBounds();
   }
@@ -283,10 +324,13 @@ bool World::wasLost() const {
 // --- What must hold ----------------------------------------------------------------------------
 
 void World::checkBounds() {
-  SIM_CHECK(trace_, "bounds", requests_.queued() <= plan_.queued_max_requests, "%u requests queued",
-            requests_.queued());
+  // What lost threads give back comes on top.
+  const uint32_t put_back = pool_ == nullptr ? 0 : pool_->putBack();
+  SIM_CHECK(trace_, "bounds", requests_.queued() <= plan_.queued_max_requests + put_back,
+            "%u requests queued, of which %u were put back", requests_.queued(), put_back);
   SIM_CHECK(trace_, "bounds", requests_.pending() <= plan_.max_pending_requests,
             "%u requests pending", requests_.pending());
+  if (pool_ != nullptr) pool_->checkNobodyIdles();
 }
 
 void World::checkNothingWaits() {

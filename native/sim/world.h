@@ -10,6 +10,7 @@
 #include "../core/request_channel.h"
 #include "client.h"
 #include "faulty_system.h"
+#include "handler_pool.h"
 #include "handlers.h"
 #include "loop.h"
 #include "stage.h"
@@ -48,6 +49,9 @@ class World {
   void checkEnd();
 
   void step();
+  void stepPool();
+  bool hasLate(bool with_never) const;
+  void answerLate(bool with_never);
   void runLoop(Loop& loop);
   void disturb();
   void beginEnd();
@@ -71,6 +75,7 @@ class World {
   FaultyMemory memory_;
   RequestChannel requests_;
   Handlers handlers_;
+  std::unique_ptr<HandlerPool> pool_;
   std::vector<test::FakeListener*> listeners_;
   std::vector<std::unique_ptr<ProcessorThread>> processors_;
   std::vector<std::unique_ptr<AcceptorThread>> acceptors_;

@@ -209,6 +209,39 @@ TEST(RequestHandler, ClaimsGiveTheirRoomToWaitingProcessors) {
   thread.answer(0, 2);
 }
 
+// One that sleeps on the bound of pending requests must not be taken for woken by this.
+TEST(RequestHandler, PermitsThatComeBackWakeNobody) {
+  Pool pool(true, 1, 1);
+  PoolThread one(0, pool.requests, pool.sink);
+  PoolThread two(1, pool.requests, pool.sink);
+  pool.push(7, 1, 0);
+  pool.push(8, 1, 1);
+  ASSERT_EQ(one.claim().size(), 1u);
+  ASSERT_TRUE(two.sleep());
+  pool.push(9, 0);
+  one.answer(0);
+  EXPECT_EQ(two.wakes, 1u);
+  EXPECT_EQ(two.claim().size(), 1u);
+  two.answer(0);
+}
+
+TEST(RequestHandler, TheServersOwnThreadClaimsNothing) {
+  Pool pool(false, 1, 1);
+  PoolThread one(0, pool.requests, pool.sink);
+  PoolThread two(1, pool.requests, pool.sink);
+  pool.push(7, 1);
+  pool.push(8, 1);
+  ASSERT_EQ(one.claim().size(), 1u);
+  ASSERT_TRUE(two.sleep());
+  std::vector<Request> taken;
+  EXPECT_TRUE(pool.requests.claim(taken, 100));
+  EXPECT_TRUE(taken.empty());
+  one.answer(0);
+  EXPECT_EQ(two.wakes, 1u) << "it still slept on the bound";
+  two.claim();
+  two.answer(0);
+}
+
 // --- Sleep -------------------------------------------------------------------------------------
 
 TEST(RequestHandler, AsManyAreWokenAsCanFindSomething) {
