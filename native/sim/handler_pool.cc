@@ -104,28 +104,37 @@ void HandlerPool::takeEvents(Thread& thread) {
   while (event != nullptr) {
     if (event->kind == Event::Kind::kClosed) {
       thread.handler->forget(event->channel);
+      thread.met.erase(keyOf(event->channel));
       dropHeld(thread, &event->channel);
     }
     delete std::exchange(event, event->next);
   }
 }
 
+HandlerPool::Session* HandlerPool::meet(Thread& thread, const ChannelId& channel) {
+  const Key key = keyOf(channel);
+  if (!thread.met.contains(key)) {
+    const std::optional<ConnectionInfo> info = thread.handler->describe(channel);
+    if (!info) return nullptr;
+    thread.met[key] = info->remote.port;
+  }
+  if (Session* session = find(channel); session != nullptr) return session;
+  const auto client = clients_.find(thread.met[key]);
+  if (client == clients_.end()) return nullptr;
+  Session& session = sessions_[key];
+  session.id = channel;
+  session.client = client->second;
+  clients_.erase(client);
+  return &session;
+}
+
 void HandlerPool::deliver(Thread& thread, const Request& request, uint32_t ticket) {
-  Session* session = find(request.channel);
+  Session* session = meet(thread, request.channel);
   if (session == nullptr) {
-    const std::optional<ConnectionInfo> info = thread.handler->describe(request.channel);
-    if (!info) {
-      // Its processor was lost.
-      thread.handler->forget(request.channel);
-      return request.block->release();
-    }
-    const auto client = clients_.find(info->remote.port);
-    SIM_CHECK(stage_.trace, "opened-once", client != clients_.end(), "nobody has port %u",
-              info->remote.port);
-    session = &sessions_[keyOf(request.channel)];
-    session->id = request.channel;
-    session->client = client->second;
-    clients_.erase(client);
+    SIM_CHECK(stage_.trace, "opened-before-request", stage_.plan.rate(Fault::kPollerLost) > 0,
+              "a request of slot %u, which isn't open", request.channel.slot);
+    thread.handler->forget(request.channel);
+    return request.block->release();
   }
   if (request.sequence == session->next_sequence) {
     Flight& flight = session->flights[request.sequence];

@@ -61,6 +61,7 @@ class HandlerPool final : public CommandSink {
   test::FakeMemory memory;
 
  private:
+  using Key = std::pair<uint32_t, uint64_t>;
   struct Thread;
   // Where a request is, from the first claim until its turn to be answered has come.
   struct Flight {
@@ -96,6 +97,8 @@ class HandlerPool final : public CommandSink {
     std::shared_ptr<RequestHandler> handler;
     std::vector<uint8_t> marks;
     std::vector<Held> held;
+    // Connections that it has asked about, until it hears of their end.
+    std::map<Key, uint16_t> met;
     bool is_awake = true;
     bool wants = true;
     bool is_retiring = false;
@@ -104,14 +107,13 @@ class HandlerPool final : public CommandSink {
     ChannelId channel;
     uint32_t sequence = 0;
   };
-  using Key = std::pair<uint32_t, uint64_t>;
-
   static Key keyOf(const ChannelId& id) {
     return {id.processor, uint64_t{id.slot} << 32 | id.generation};
   }
 
   void open(uint32_t place);
   Session* find(const ChannelId& channel);
+  Session* meet(Thread& thread, const ChannelId& channel);
   void turn(Thread& thread);
   void takeEvents(Thread& thread);
   void claim(Thread& thread);

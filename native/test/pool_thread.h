@@ -91,6 +91,23 @@ class PoolThread final : public Waker {
     handler->submit(commands);
   }
 
+  // The same by these commands.
+  void answer(size_t index, std::vector<Command> commands) {
+    held_[index].request.block->release();
+    held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(index));
+    handler->submit(commands);
+  }
+
+  std::vector<Event> takeEvents() {
+    std::vector<Event> taken;
+    Event* event = handler->events().takeAll();
+    while (event != nullptr) {
+      taken.push_back(*event);
+      delete std::exchange(event, event->next);
+    }
+    return taken;
+  }
+
   void wake() override { wakes++; }
 
   const std::vector<Held>& held() const { return held_; }

@@ -11,6 +11,7 @@
 
 #include "../core/processor.h"
 #include "../core/request_channel.h"
+#include "../core/request_handler.h"
 #include "fake_consumer.h"
 #include "fake_kernel.h"
 #include "fake_memory.h"
@@ -42,9 +43,12 @@ struct BenchOptions {
   bool waits_for_accept = false;
   ProcessorOptions processor = {};
   uint32_t max_in_flight = 1;
+  // Requests are for threads of a pool: test::PoolThread.
+  bool has_pool = false;
+  bool has_affinity = false;
 };
 
-class ProcessorBench final : public RoomListener {
+class ProcessorBench final : public RoomListener, public CommandSink {
  public:
   // The remote port of the first connection that was taken; the next have those after it.
   static constexpr uint16_t kFirstClientPort = 40'000;
@@ -83,6 +87,12 @@ class ProcessorBench final : public RoomListener {
   void expectClosed(FakeConnection& connection, CloseReason reason, uint32_t unanswered = 0);
 
   void roomForConnections() override { room_calls++; }
+
+  // As threads of a pool know the processor.
+  void submit(uint32_t, CommandBatch* batch) override { processor->submit(batch); }
+  std::optional<ConnectionInfo> describe(const ChannelId& channel) override {
+    return processor->describe(channel);
+  }
 
   FakeKernel kernel;
   FakeMemory memory;

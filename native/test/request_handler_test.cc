@@ -522,14 +522,6 @@ TEST(RequestHandler, WhatARetiredPlaceHadWakesItsHeir) {
 
 // --- Events ------------------------------------------------------------------------------------
 
-size_t eventsOf(RequestHandler& handler) {
-  size_t count = 0;
-  for (Event* event = handler.events().takeAll(); event != nullptr; count++) {
-    delete std::exchange(event, event->next);
-  }
-  return count;
-}
-
 TEST(RequestHandler, EventsReachThoseTheyAreFor) {
   Pool pool;
   PoolThread one(0, pool.requests, pool.sink);
@@ -542,14 +534,14 @@ TEST(RequestHandler, EventsReachThoseTheyAreFor) {
   pool.requests.tellAll(Event(), 1u << 0);
   EXPECT_EQ(one.wakes, 1u);
   pool.requests.tellAll(Event(), UINT64_MAX);
-  EXPECT_EQ(eventsOf(*one.handler), 2u);
-  EXPECT_EQ(eventsOf(*two.handler), 2u);
+  EXPECT_EQ(one.takeEvents().size(), 2u);
+  EXPECT_EQ(two.takeEvents().size(), 2u);
   one.handler->detach().letGo();
   pool.requests.tell(0, new Event());
   pool.requests.tell(9, new Event());
   pool.requests.tellAll(Event(), UINT64_MAX);
-  EXPECT_EQ(eventsOf(*one.handler), 0u);
-  EXPECT_EQ(eventsOf(*two.handler), 1u);
+  EXPECT_EQ(one.takeEvents().size(), 0u);
+  EXPECT_EQ(two.takeEvents().size(), 1u);
 }
 
 // --- Parts of replies --------------------------------------------------------------------------
