@@ -13,6 +13,17 @@
 
 namespace odradek {
 
+class Processor;
+
+// Where a channel is among those of its processor. A slot is used again, with its generation never.
+struct Place {
+  uint32_t slot = 0;
+  uint32_t generation = 0;
+
+  // What stands for it in the poller.
+  uint64_t token() const { return uint64_t{generation} << 32 | slot; }
+};
+
 struct Channel {
   // How far the end of a connection has come.
   enum class Life : uint8_t {
@@ -22,7 +33,11 @@ struct Channel {
     kDead,       // the socket is closed; requests are still in handlers' hands
   };
 
+  // Given by the processor that opened it, and kept for life.
   ChannelId id;
+  Place place;
+  // That processor, where it was handed over since.
+  Processor* origin = nullptr;
   int fd = -1;
   uint32_t listener = 0;
   // The listener's, until a command sets one of its own.
@@ -73,6 +88,8 @@ struct Channel {
   // Settled without an answer.
   uint32_t unanswered = 0;
 
+  // How long input is discarded, and how much was.
+  int64_t linger_until_ns = 0;
   size_t lingered_bytes = 0;
 
   bool isMuted() const { return mute != MuteState::kNotMuted; }

@@ -10,7 +10,8 @@
 namespace odradek {
 
 Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs,
-                     RequestChannel& requests, Consumer& consumer, ProcessorOptions options)
+                     RequestChannel& requests, Handovers& handovers, Consumer& consumer,
+                     ProcessorOptions options)
     : id_(id),
       options_(options),
       poller_(seams.poller),
@@ -21,13 +22,18 @@ Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> config
       requests_(requests),
       consumer_(consumer),
       pool_(SlabPool::make(seams.memory)),
-      slab_(pool_) {
+      slab_(pool_),
+      handovers_(handovers) {
   ODRADEK_REQUIRE(pool_ != nullptr);
 }
 
 Processor::~Processor() {
+  is_ending_ = true;
   CommandBatch* batch = commands_.takeAll();
-  while (batch != nullptr) dropBatch(std::exchange(batch, batch->next));
+  while (batch != nullptr) {
+    if (batch->handover != nullptr) adoptAll(*batch);
+    dropBatch(std::exchange(batch, batch->next));
+  }
   while (!new_connections_.empty()) sockets_.close(new_connections_.pop().fd);
   for (auto& channel : slots_) {
     if (channel != nullptr && channel->fd >= 0) sockets_.close(channel->fd);
@@ -35,13 +41,13 @@ Processor::~Processor() {
   slots_.clear();
   for (Request& request : completed_receives_) request.block->release();
   slab_.retire();
-  pool_->close();
+  if (pool_ != nullptr) pool_->close();
 }
 
 int Processor::open() { return poller_.open(); }
 
 bool Processor::turn() {
-  if (has_ended_.load(std::memory_order_relaxed)) return false;
+  if (!isHere()) return false;
   counters_.turns.add(1);
   // Before anything is looked at; a loop that sleeps in its poll has done so there.
   if (options_.sleeps_elsewhere) doorbell_.awake();
@@ -54,7 +60,11 @@ bool Processor::turn() {
   processDisconnected();
   closeExcessConnections();
   const CloseReason stop = stop_asked_.load(std::memory_order_acquire);
-  if (lost_ == 0 && stop == CloseReason::kNone) return true;
+  if (lost_ == 0 && stop == CloseReason::kNone) {
+    if (!leave_asked_.load(std::memory_order_acquire)) return true;
+    handOver();
+    return false;
+  }
   obeyLastOrders();
   closeAll(lost_ != 0 ? CloseReason::kReactorLost : stop);
   return false;
@@ -134,10 +144,10 @@ void Processor::processDisconnected() {
 void Processor::closeExcessConnections() {
   if (lingerers_.empty()) return;
   const int64_t now_ns = clock_.now();
-  while (!lingerers_.empty() && lingerers_.front().deadline_ns <= now_ns) {
-    const ChannelId id = lingerers_.pop().id;
-    Channel* channel = find(id.slot, id.generation);
-    if (channel != nullptr && channel->life == Channel::Life::kLingering) closeSocket(*channel);
+  while (Channel* channel = firstLingerer()) {
+    if (channel->linger_until_ns > now_ns) break;
+    lingerers_.pop();
+    if (channel->life == Channel::Life::kLingering) closeSocket(*channel);
   }
 }
 
@@ -177,6 +187,7 @@ void Processor::obey(CommandBatch* batch) {
 void Processor::applyCommands() {
   CommandBatch* batch = commands_.takeAll();
   while (batch != nullptr) {
+    if (batch->handover != nullptr) adoptAll(*batch);
     for (Command& command : batch->commands) apply(command);
     CommandBatch* next = batch->next;
     delete batch;
@@ -194,21 +205,25 @@ int64_t Processor::pollTimeout() {
   // Whatever this turn has begun goes on before the loop may sleep.
   const bool is_owing = permits_ > 0 || !completed_receives_.empty() || events_posted_;
   if (is_owing || !ready_.empty() || !disconnected_.empty()) return 0;
+  const Channel* lingerer = firstLingerer();
+  if (lingerer == nullptr) return -1;
+  const int64_t left_ns = lingerer->linger_until_ns - clock_.now();
+  return left_ns > 0 ? left_ns : 0;
+}
+
+// The next whose time is over, without those that ended earlier.
+Channel* Processor::firstLingerer() {
   while (!lingerers_.empty()) {
-    const Lingerer& first = lingerers_.front();
-    if (find(first.id.slot, first.id.generation) == nullptr) {
-      lingerers_.pop();
-      continue;
-    }
-    const int64_t left_ns = first.deadline_ns - clock_.now();
-    return left_ns > 0 ? left_ns : 0;
+    Channel* channel = find(lingerers_.front());
+    if (channel != nullptr) return channel;
+    lingerers_.pop();
   }
-  return -1;
+  return nullptr;
 }
 
 void Processor::noteEvent(const PollEvent& event) {
   Channel* channel =
-      find(static_cast<uint32_t>(event.token), static_cast<uint32_t>(event.token >> 32));
+      find(Place{static_cast<uint32_t>(event.token), static_cast<uint32_t>(event.token >> 32)});
   if (channel == nullptr) return;  // closed since the kernel noted it
   if (event.readable || event.peer_closed || event.failed) channel->is_readable = true;
   if (event.writable) channel->is_writable = true;
@@ -219,8 +234,8 @@ void Processor::noteEvent(const PollEvent& event) {
 
 void Processor::serveReady() {
   serving_.swap(ready_);
-  for (const ChannelId& id : serving_) {
-    Channel* channel = find(id.slot, id.generation);
+  for (const Place& place : serving_) {
+    Channel* channel = find(place);
     if (channel == nullptr) continue;
     channel->in_ready = false;
     serve(*channel);
@@ -237,8 +252,7 @@ void Processor::serveWaiters() {
   while (!room_waiters_.empty()) {
     if (permits_ == 0) permits_ = requests_.acquire(*this);
     if (permits_ == 0) break;
-    const ChannelId id = room_waiters_.pop();
-    Channel* channel = find(id.slot, id.generation);
+    Channel* channel = find(room_waiters_.pop());
     if (channel == nullptr || !channel->waits_for_room) continue;
     leaveRoomWaiters(*channel);
     cutHeldFrames(*channel);
@@ -261,6 +275,7 @@ void Processor::drainIfAsked() {
 // What was asked for before stop() may have come after this turn looked for it: replies that were
 // given still leave, as far as the kernel takes them at once.
 void Processor::obeyLastOrders() {
+  refuseHandovers();
   drainIfAsked();
   applyCommands();
   processCompletedSends();
@@ -271,7 +286,7 @@ void Processor::obeyLastOrders() {
 Processor::Offer Processor::offer(NewConnection& connection, RoomListener& listener) {
   {
     std::lock_guard lock(connections_mutex_);
-    if (has_ended_.load(std::memory_order_relaxed)) return Offer::kGone;
+    if (!has_doors_open_) return Offer::kGone;
     if (new_connections_.size() >= kNewConnectionQueue) {
       for (const RoomListener* known : room_listeners_) {
         if (known == &listener) return Offer::kFull;
@@ -304,6 +319,17 @@ void Processor::dropBatch(CommandBatch* batch) {
 }
 
 void Processor::submit(CommandBatch* batch) {
+  // Announced first: a processor that leaves waits for those that didn't see it coming.
+  submitting_.fetch_add(1);
+  const bool has_given = has_given_.load();
+  if (!has_given) push(batch);
+  submitting_.fetch_sub(1, std::memory_order_release);
+  if (!has_given) return;
+  std::lock_guard lock(handovers_.mutex);
+  bring(batch);
+}
+
+void Processor::push(CommandBatch* batch) {
   if (has_ended_.load(std::memory_order_relaxed)) return dropBatch(batch);
   commands_.push(batch);
   wakeUp();
@@ -332,13 +358,26 @@ void Processor::wakeUp() {
 
 // --- Slots and the end -------------------------------------------------------------------------
 
-Channel* Processor::find(uint32_t slot, uint32_t generation) {
-  if (slot >= slots_.size() || generations_[slot] != generation) return nullptr;
-  return slots_[slot].get();
+Channel* Processor::find(const Place& place) {
+  if (place.slot >= slots_.size() || generations_[place.slot] != place.generation) return nullptr;
+  return slots_[place.slot].get();
 }
 
-Channel* Processor::takeSlot() {
+Channel* Processor::find(const ChannelId& id) {
+  if (id.processor == id_) {
+    Channel* channel = find(Place{id.slot, id.generation});
+    if (channel != nullptr) return channel;
+  }
+  if (adopted_.empty()) return nullptr;
+  const auto found = adopted_.find(id);
+  return found == adopted_.end() ? nullptr : found->second;
+}
+
+// Null where there is no channel (memory was refused), or no slot.
+Channel* Processor::takeSlot(std::unique_ptr<Channel> channel) {
+  if (channel == nullptr) return nullptr;
   uint32_t slot = 0;
+  if (has_returned_slots_.load(std::memory_order_relaxed)) collectReturnedSlots();
   if (!free_slots_.empty()) {
     slot = free_slots_.back();
     free_slots_.pop_back();
@@ -348,19 +387,15 @@ Channel* Processor::takeSlot() {
     slots_.emplace_back();
     generations_.push_back(0);
   }
-  slots_[slot].reset(new (std::nothrow) Channel());
-  Channel* channel = slots_[slot].get();
-  if (channel == nullptr) {
-    free_slots_.push_back(slot);
-    return nullptr;
-  }
-  channel->id = {id_, slot, generations_[slot]};
+  channel->place = {slot, generations_[slot]};
   counters_.connections.add(1);
-  return channel;
+  slots_[slot] = std::move(channel);
+  return slots_[slot].get();
 }
 
 void Processor::freeSlot(const Channel& channel) {
-  const uint32_t slot = channel.id.slot;
+  if (channel.origin != nullptr) forgetAdopted(channel);
+  const uint32_t slot = channel.place.slot;
   generations_[slot]++;
   slots_[slot].reset();
   free_slots_.push_back(slot);
@@ -397,13 +432,17 @@ void Processor::closeAll(CloseReason reason) {
     post(event);
   }
   std::vector<RoomListener*> listeners;
+  bool was_leaving = false;
   {
     std::lock_guard lock(connections_mutex_);
-    has_ended_.store(true, std::memory_order_relaxed);
+    has_ended_.store(true, std::memory_order_release);
+    has_doors_open_ = false;
+    was_leaving = leave_asked_.load(std::memory_order_relaxed);
     while (!new_connections_.empty()) refuse(new_connections_.pop());
     listeners.swap(room_listeners_);
   }
   for (RoomListener* listener : listeners) listener->roomForConnections();
+  if (was_leaving) tellLeft();
   consumer_.ring();
 }
 

@@ -41,6 +41,8 @@ enum class Fault : uint8_t {
   kNeverAnswers,
   kStrayReply,
   kLateCommand,
+  kProcessorLeaves,
+  kProcessorComes,
   kDrainUnderLoad,
   kStopUnderLoad,
   kCount,
@@ -79,6 +81,8 @@ inline constexpr std::array<const char*, kFaults> kFaultNames = {
     "handler never answers",
     "reply given twice",
     "command for a closed connection",
+    "processor leaves",
+    "processor comes",
     "drain under load",
     "stop under load",
 };

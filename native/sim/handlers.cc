@@ -368,6 +368,7 @@ void Handlers::takeEvents() {
       case Event::Kind::kFatal:
         fatals_++;
         break;
+      case Event::Kind::kLeft:
       case Event::Kind::kReset:
       case Event::Kind::kAcceptError:
         break;

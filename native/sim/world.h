@@ -33,7 +33,7 @@ class World {
     Loop loop;
   };
   struct AcceptorThread {
-    AcceptorThread(uint32_t listener, World& world, const std::vector<Processor*>& processors);
+    AcceptorThread(uint32_t listener, World& world);
     FaultyPoller poller;
     Acceptor acceptor;
     Loop loop;
@@ -41,6 +41,7 @@ class World {
 
   void open();
   void connect();
+  void addProcessor();
   // The phases.
   void runWithFaults();
   void finish();
@@ -50,6 +51,9 @@ class World {
   void step();
   void runLoop(Loop& loop);
   void disturb();
+  void resize();
+  void growBy(size_t count);
+  void finishResize();
   void beginEnd();
   void stop();
   void settle(bool with_never);
@@ -70,11 +74,15 @@ class World {
   FaultySockets sockets_;
   FaultyMemory memory_;
   RequestChannel requests_;
+  Handovers handovers_;
+  ProcessorList processor_list_;
   Handlers handlers_;
   std::vector<test::FakeListener*> listeners_;
   std::vector<std::unique_ptr<ProcessorThread>> processors_;
   std::vector<std::unique_ptr<AcceptorThread>> acceptors_;
+  std::vector<ChannelConfig> configs_;
   std::vector<Loop*> loops_;
+  std::vector<ProcessorThread*> leaving_;
   std::vector<std::unique_ptr<Client>> clients_;
   uint64_t events_ = 0;
   bool is_ending_ = false;
