@@ -36,6 +36,8 @@ class NativeServer final : public Consumer {
   napi_value takeEvents(const napi_value* arguments);
   napi_value rest(const napi_value* arguments);
   napi_value submit(const napi_value* arguments);
+  napi_value resize(const napi_value* arguments);
+  napi_value isResizing(const napi_value* arguments);
   napi_value drain(const napi_value* arguments);
   napi_value stop(const napi_value* arguments);
   napi_value counters(const napi_value* arguments);
@@ -54,6 +56,7 @@ class NativeServer final : public Consumer {
   bool writeRequest(const Request& request, uint32_t index, napi_value larges);
   napi_value largeFrame(const Request& request);
   void releaseClaimed();
+  napi_value errorObject(const StartError& error);
   napi_value eventObject(const Event& event);
   Command readCommand(uint32_t index, Block* slab, napi_value larges, napi_value framings);
   static Command refused(Command command);

@@ -66,6 +66,8 @@ export interface NativeStartError {
 }
 
 export interface NativeProcessorCounters {
+  /** It has no thread: others have what was its. */
+  hasLeft: boolean;
   connections: number;
   opened: number;
   closed: number;
@@ -104,6 +106,10 @@ export interface NativeServer {
     framings: readonly NativeFraming[],
     released: number,
   ): void;
+  /** Makes it serve with more or fewer threads; those that leave say so, see {@link isResizing}. */
+  resize(networkThreads: number): NativeStartError | undefined;
+  /** Whether threads are still to leave. */
+  isResizing(): boolean;
   drain(): void;
   stop(reason: number): void;
   counters(): NativeCounters;

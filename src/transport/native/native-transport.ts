@@ -73,6 +73,8 @@ export class NativeTransport<State> implements Transport<State> {
   #isDestroyed = false;
   #flushScheduled = false;
   #timer: NodeJS.Timeout | undefined;
+  /** Ends a resize that waits for threads to leave. */
+  #resized: (() => void) | null = null;
 
   constructor(binding: Binding, settings: Settings<State>, events: TransportEvents<State>) {
     this.#binding = binding;
@@ -125,6 +127,16 @@ export class NativeTransport<State> implements Transport<State> {
     if (host !== undefined) cause.address = host;
     if (port !== undefined) cause.port = port;
     return new OdradekError('ERR_ODRADEK_LISTEN', `${name}: ${cause.message}`, { cause });
+  }
+
+  async resizeNetworkThreads(threads: number): Promise<void> {
+    const error = this.#native?.resize(threads);
+    if (error !== undefined) throw this.#startError(error);
+    while (!this.#isDestroyed && this.#native?.isResizing()) {
+      await new Promise<void>((resolve) => {
+        this.#resized = resolve;
+      });
+    }
   }
 
   address(listener: string): Address | undefined {
@@ -296,6 +308,8 @@ export class NativeTransport<State> implements Transport<State> {
       this.#opened(event);
     } else if (event.kind === eventKinds.acceptError) {
       this.#events.acceptError(systemError('accept', event.errno), this.#listenerName(event));
+    } else if (event.kind === eventKinds.left) {
+      this.#resized?.();
     } else if (event.kind === eventKinds.fatal) {
       const cause = systemError('poll', event.errno);
       this.#events.fatal(new OdradekError('ERR_ODRADEK_REACTOR_LOST', cause.message, { cause }));
@@ -558,6 +572,7 @@ export class NativeTransport<State> implements Transport<State> {
     // What was given before leaves first.
     this.flush();
     this.#native?.drain();
+    this.#resized?.();
   }
 
   destroy(code: CloseCode): void {
@@ -571,6 +586,7 @@ export class NativeTransport<State> implements Transport<State> {
     this.#native.stop(closeReasonNumbers[code]);
     this.#takeEvents(this.#native);
     this.#commands = null;
+    this.#resized?.();
   }
 
   metrics(): TransportMetrics {
@@ -590,15 +606,18 @@ export class NativeTransport<State> implements Transport<State> {
       requestQueueSize: counters?.queued ?? 0,
       pendingRequests: counters?.pending ?? 0,
       connectionsWaitingForRoom: sum('waitingForRoom'),
-      processors: processors.map(({ connections, turns, reads, writes, polls, wakes }, id) => ({
-        id,
-        connections,
-        turns,
-        readCalls: reads,
-        writeCalls: writes,
-        pollCalls: polls,
-        wakeCalls: wakes,
-      })),
+      processors: processors
+        .map((processor, id) => ({ ...processor, id }))
+        .filter(({ hasLeft }) => !hasLeft)
+        .map(({ id, connections, turns, reads, writes, polls, wakes }) => ({
+          id,
+          connections,
+          turns,
+          readCalls: reads,
+          writeCalls: writes,
+          pollCalls: polls,
+          wakeCalls: wakes,
+        })),
     };
   }
 
