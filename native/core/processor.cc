@@ -318,23 +318,6 @@ void Processor::dropBatch(CommandBatch* batch) {
   delete batch;
 }
 
-void Processor::submit(CommandBatch* batch) {
-  // Announced first: a processor that leaves waits for those that didn't see it coming.
-  submitting_.fetch_add(1);
-  const bool has_given = has_given_.load();
-  if (!has_given) push(batch);
-  submitting_.fetch_sub(1, std::memory_order_release);
-  if (!has_given) return;
-  std::lock_guard lock(handovers_.mutex);
-  bring(batch);
-}
-
-void Processor::push(CommandBatch* batch) {
-  if (has_ended_.load(std::memory_order_relaxed)) return dropBatch(batch);
-  commands_.push(batch);
-  wakeUp();
-}
-
 void Processor::drain() {
   drain_asked_.store(true, std::memory_order_release);
   wakeUp();

@@ -159,6 +159,25 @@ std::unique_ptr<Channel> Processor::giveAway(Channel& channel, Processor* heir) 
   return std::move(slots_[slot]);
 }
 
+// --- Commands, wherever their connection is -----------------------------------------------------
+
+void Processor::submit(CommandBatch* batch) {
+  // Announced first: a processor that leaves waits for those that didn't see it coming.
+  submitting_.fetch_add(1);
+  const bool has_given = has_given_.load();
+  if (!has_given) push(batch);
+  submitting_.fetch_sub(1, std::memory_order_release);
+  if (!has_given) return;
+  std::lock_guard lock(handovers_.mutex);
+  bring(batch);
+}
+
+void Processor::push(CommandBatch* batch) {
+  if (has_ended_.load(std::memory_order_relaxed)) return dropBatch(batch);
+  commands_.push(batch);
+  wakeUp();
+}
+
 // With handovers_.mutex held: brings each command to whoever has its connection.
 void Processor::bring(CommandBatch* batch) {
   ODRADEK_REQUIRE(batch->handover == nullptr);

@@ -1,12 +1,16 @@
 // More and fewer processors under traffic, over real sockets and threads.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "../core/socket_server.h"
+#include "../platform/system_platform.h"
 #include "echo_server.h"
 #include "processor_bench.h"
 #include "sockets.h"
@@ -111,6 +115,89 @@ TEST_F(ResizeTest, NothingIsLostUnderTraffic) {
   EXPECT_EQ(echo.fatal, 0);
   echo.awaitClosed(154);
   EXPECT_EQ(connectionsOf(echo, 0), 0u);
+}
+
+// Handler threads of which each has a connection, and gives it numbers, one command after the
+// other.
+class Counting final : public Consumer {
+ public:
+  explicit Counting(uint32_t threads) : server(config(threads), systemPlatform(), *this) {}
+  ~Counting() {
+    server.stop(CloseReason::kServerClosed);
+    takeEvents();
+  }
+
+  // Blocks until a connection is open that was not returned before.
+  ChannelId awaitOpened() {
+    while (opened_.empty()) {
+      takeEvents();
+      std::this_thread::yield();
+    }
+    const ChannelId id = opened_.back();
+    opened_.pop_back();
+    return id;
+  }
+
+  void resize(uint32_t threads) {
+    ASSERT_EQ(server.resize(threads).step, StartError::Step::kNone);
+    while (server.isResizing()) std::this_thread::yield();
+  }
+
+  static constexpr uint32_t kNumbers = 20'000;
+
+  // Until kNumbers were given.
+  void give(const ChannelId& id) {
+    for (uint32_t i = 0; i < kNumbers; i++) {
+      Command command;
+      command.channel = id;
+      command.block = Block::make(systemMemory(), sizeof(i));
+      std::memcpy(command.block->data(), &i, sizeof(i));
+      command.length = sizeof(i);
+      auto* batch = new CommandBatch();
+      batch->commands.push_back(command);
+      server.submit(id.processor, batch);
+    }
+  }
+
+  SocketServer server;
+
+ private:
+  void wake() override {}
+
+  void takeEvents() {
+    Event* event = events().takeAll();
+    while (event != nullptr) {
+      if (event->kind == Event::Kind::kOpened) opened_.push_back(event->channel);
+      delete std::exchange(event, event->next);
+    }
+  }
+
+  std::vector<ChannelId> opened_;
+};
+
+TEST_F(ResizeTest, CommandsOfManyThreadsKeepTheirOrder) {
+  Counting counting(3);
+  ASSERT_TRUE(isOk(counting.server.start()));
+  constexpr int kThreads = 4;
+  std::atomic<int> done{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; i++) {
+    auto client = std::make_shared<Client>(counting.server.bound()[0].port);
+    const ChannelId id = counting.awaitOpened();
+    threads.emplace_back([&counting, id] { counting.give(id); });
+    threads.emplace_back([&done, client] {
+      for (uint32_t expected = 0; expected < Counting::kNumbers; expected++) {
+        const std::string bytes = client->read(sizeof(expected));
+        uint32_t number = UINT32_MAX;
+        if (bytes.size() == sizeof(number)) std::memcpy(&number, bytes.data(), sizeof(number));
+        EXPECT_EQ(number, expected);
+        if (number != expected) break;
+      }
+      done++;
+    });
+  }
+  for (uint32_t i = 0; done < kThreads; i++) counting.resize(1 + i * 2 % 3);
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_F(ResizeTest, IdleConnectionsAreSharedByThoseThatStay) {
