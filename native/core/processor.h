@@ -18,6 +18,7 @@
 #include "clock.h"
 #include "consumer.h"
 #include "counter.h"
+#include "gate.h"
 #include "handovers.h"
 #include "mailbox.h"
 #include "poller.h"
@@ -160,7 +161,6 @@ class Processor final : public FrameSink, public PermitWaiter {
   void handOver();
   bool giveAll();
   std::vector<Processor*> livingHeirs() const;
-  void awaitSubmits() const;
   std::vector<Channel*> inOrderOfWaiting();
   std::unique_ptr<Channel> giveAway(Channel& channel, Processor* heir);
   void bring(CommandBatch* batch);
@@ -170,6 +170,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void refuseHandovers();
   void tellLeft();
   void forgetAdopted(const Channel& channel);
+  void setGate(bool is_closed);
   void collectReturnedSlots();
 
   void takeNewConnections();
@@ -284,13 +285,14 @@ class Processor final : public FrameSink, public PermitWaiter {
   std::vector<RoomListener*> room_listeners_;
 
   Handovers& handovers_;
-  // Of what it has opened, some is with another processor; or it has left. Then commands are
-  // brought to their connections under handovers_.mutex, which those that are being submitted
-  // without it go before.
-  std::atomic<bool> has_given_{false};
-  alignas(64) std::atomic<uint32_t> submitting_{0};
-  // Guarded by handovers_.mutex: whether it takes what others hand over; how many connections it
-  // opened that are (or once were) with others; slots of such that have ended.
+  // What is submitted goes through it to the mailbox. Closed while some of what this has opened is
+  // with another processor, or it has left: then commands are brought to their connections under
+  // handovers_.mutex.
+  Gate gate_;
+  // Guarded by handovers_.mutex: whether the gate is closed; whether it takes what others hand
+  // over; how many connections it opened that are (or once were) with others; slots of such that
+  // have ended.
+  bool is_gate_closed_ = false;
   bool takes_handovers_ = true;
   uint32_t away_ = 0;
   std::vector<uint32_t> returned_slots_;

@@ -1,7 +1,7 @@
 // A processor that leaves: its connections, and what is still sent to them, go to others.
 //
-// What keeps the order of a connection's commands while it changes hands: has_given_ is set, and
-// submits that didn't see it are awaited, before the mailbox is taken; from then on everybody who
+// What keeps the order of a connection's commands while it changes hands: the gate is closed, and
+// submits that went through it are awaited, before the mailbox is taken; from then on everybody who
 // has commands for what this processor has opened brings them to the owner under one mutex, behind
 // what was left in the mailbox, which is behind the connection itself.
 #include <algorithm>
@@ -35,7 +35,7 @@ int Processor::comeBack() {
   requests_.welcome(*this);
   std::lock_guard lock(handovers_.mutex);
   takes_handovers_ = true;
-  has_given_.store(away_ > 0);
+  setGate(away_ > 0);
   has_left_.store(false, std::memory_order_release);
   return 0;
 }
@@ -93,8 +93,8 @@ bool Processor::giveAll() {
   const std::vector<Channel*> channels = inOrderOfWaiting();
   if (heirs.empty() && !channels.empty()) return false;
   takes_handovers_ = false;
-  has_given_.store(true);
-  awaitSubmits();
+  setGate(true);
+  gate_.awaitEmpty([] { std::this_thread::yield(); });
   std::vector<CommandBatch*> parcels(heirs.size(), nullptr);
   size_t next = 0;
   for (Channel* channel : channels) {
@@ -121,11 +121,6 @@ std::vector<Processor*> Processor::livingHeirs() const {
     if (heir->takes_handovers_) heirs.push_back(heir);
   }
   return heirs;
-}
-
-// Those that began before has_given_ was set still push to this mailbox.
-void Processor::awaitSubmits() const {
-  while (submitting_.load() != 0) std::this_thread::yield();
 }
 
 // Those that wait for room come first, longest waiting first: they wait on in that order.
@@ -162,12 +157,11 @@ std::unique_ptr<Channel> Processor::giveAway(Channel& channel, Processor* heir) 
 // --- Commands, wherever their connection is -----------------------------------------------------
 
 void Processor::submit(CommandBatch* batch) {
-  // Announced first: a processor that leaves waits for those that didn't see it coming.
-  submitting_.fetch_add(1);
-  const bool has_given = has_given_.load();
-  if (!has_given) push(batch);
-  submitting_.fetch_sub(1, std::memory_order_release);
-  if (!has_given) return;
+  if (gate_.enter()) {
+    push(batch);
+    gate_.leave();
+    return;
+  }
   std::lock_guard lock(handovers_.mutex);
   bring(batch);
 }
@@ -257,7 +251,16 @@ void Processor::forgetAdopted(const Channel& channel) {
   origin.has_returned_slots_.store(true, std::memory_order_relaxed);
   origin.away_--;
   // Commands go straight to its mailbox again.
-  if (origin.away_ == 0 && origin.isHere()) origin.has_given_.store(false);
+  if (origin.away_ == 0 && origin.isHere()) origin.setGate(false);
+}
+
+void Processor::setGate(bool is_closed) {
+  if (is_closed == std::exchange(is_gate_closed_, is_closed)) return;
+  if (is_closed) {
+    gate_.close();
+  } else {
+    gate_.open();
+  }
 }
 
 void Processor::collectReturnedSlots() {
