@@ -7,13 +7,19 @@ export const errorCodes = {
   ERR_ODRADEK_INVALID_OPTION: 'An option is unknown, of the wrong type or out of range',
   /** An argument of a method is of the wrong type or out of range. */
   ERR_ODRADEK_INVALID_ARGUMENT: 'An argument is of the wrong type or out of range',
-  /** `start()` on a server that has already been started or closed. */
+  /**
+   * `start()` on a server that has already been started or closed; `resizeNetworkThreads()` on one
+   * that doesn't run, or runs without network threads.
+   */
   ERR_ODRADEK_INVALID_STATE: 'The call does not fit the state of the server',
   /** A listener could not be opened; `cause` has the system error (EADDRINUSE, EACCES, ...). */
   ERR_ODRADEK_LISTEN: 'A listener could not be opened',
   /** A host name could not be resolved; `cause` has the resolver's error. */
   ERR_ODRADEK_HOST: 'A host name could not be resolved',
-  /** A thread or its poller could not be created; everything already opened was closed again. */
+  /**
+   * A thread or its poller could not be created. `start()` has closed everything again;
+   * `resizeNetworkThreads()` has changed nothing.
+   */
   ERR_ODRADEK_THREAD: 'A thread could not be created',
   /** `transport: 'native'` where the addon cannot be loaded; `cause` has the loader's error. */
   ERR_ODRADEK_NATIVE_UNAVAILABLE: 'The native transport is not available',

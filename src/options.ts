@@ -84,7 +84,8 @@ export interface SocketServerOptions<State = unknown> {
    * Kafka's `num.network.threads`: processors of the native transport, shared by all listeners.
    * 0 to 64, default `max(1, min(3, cores / 4))`: fewer threads make larger batches. With 0 the one
    * processor has no thread: the same C++ reactor runs in the calling thread's event loop, which
-   * saves the wake-ups between threads, and reads nothing while a handler runs.
+   * saves the wake-ups between threads, and reads nothing while a handler runs. Any other number can
+   * be changed while the server runs: `resizeNetworkThreads()`.
    */
   networkThreads?: number;
   /**
@@ -146,6 +147,9 @@ export interface Settings<State = unknown> {
   readonly transport: 'auto' | 'native' | 'js';
 }
 
+/** The core's kMaxProcessors. */
+export const maxNetworkThreads = 64;
+
 /**
  * The most that `maxInFlightPerConnection` may be. Each place can hold a frame of `maxFrameBytes`
  * and a reply that waits, for every connection; one slow request holds up all replies behind it, so
@@ -205,7 +209,12 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
     onConnect: options.onConnect,
     onDisconnect: options.onDisconnect,
     onHandlerError: options.onHandlerError,
-    networkThreads: checkInteger('networkThreads', options.networkThreads ?? threads, 0, 64),
+    networkThreads: checkInteger(
+      'networkThreads',
+      options.networkThreads ?? threads,
+      0,
+      maxNetworkThreads,
+    ),
     busyPollUs: checkInteger('busyPollUs', options.busyPollUs ?? 0, 0, 10_000),
     queuedMaxRequests: checkInteger('queuedMaxRequests', options.queuedMaxRequests ?? 500, 1, 1e6),
     maxPendingRequests: checkInteger(

@@ -11,7 +11,12 @@ import type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
 import { makeWorkerPool, type WorkerPool } from './handler-pool/worker-pool.js';
 import { average, IdleMeters } from './idle-meter.js';
 import type { Metrics } from './metrics.js';
-import { checkOptions, type Settings, type SocketServerOptions } from './options.js';
+import {
+  checkOptions,
+  maxNetworkThreads,
+  type Settings,
+  type SocketServerOptions,
+} from './options.js';
 import { closeConnection } from './reply.js';
 import type { Request, ServerRequest } from './request.js';
 import { selectTransport } from './select-transport.js';
@@ -75,6 +80,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
    * before them, and neither for them nor for those behind, whose replies can't leave earlier.
    */
   readonly #exempt = new Map<ServerConnection<State>, ServerRequest<State>>();
+  /** The last call of {@link resizeNetworkThreads}, which the next waits for. */
+  #resizing: Promise<void> = Promise.resolve();
   #state: 'new' | 'starting' | 'running' | 'closing' | 'closed' = 'new';
   #closing: Promise<CloseSummary> | null = null;
   #cut = 0;
@@ -161,6 +168,40 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     }
     if (this.#state !== 'running') throw invalidState('resizeHandlerPool()', this.#state);
     await this.#workers.threads.resize(threads);
+  }
+
+  /**
+   * Changes `networkThreads` while the server runs. Nothing is lost: the connections of a thread that
+   * ends go on at the others, with everything received and not yet sent. Connections that are open
+   * stay where they are when threads are added; new ones are given to all threads in turn. Calls wait
+   * for each other. The js transport, which has one event loop, does nothing.
+   *
+   * @param threads 1 to 64
+   * @throws OdradekError `ERR_ODRADEK_INVALID_ARGUMENT`; `ERR_ODRADEK_INVALID_STATE` unless the server
+   *   runs with threads (`networkThreads` isn't 0) until this is done; `ERR_ODRADEK_THREAD` if one
+   *   could not be started, and then nothing has changed
+   */
+  async resizeNetworkThreads(threads: number): Promise<void> {
+    if (!Number.isInteger(threads) || threads < 1 || threads > maxNetworkThreads) {
+      throw new OdradekError(
+        'ERR_ODRADEK_INVALID_ARGUMENT',
+        `threads must be an integer from 1 to ${maxNetworkThreads}, got ${describe(threads)}`,
+      );
+    }
+    const resized = this.#resizing.then(() => this.#resize(threads));
+    this.#resizing = resized.catch(() => undefined);
+    await resized;
+  }
+
+  async #resize(threads: number): Promise<void> {
+    if (this.#settings.networkThreads === 0) {
+      throw new OdradekError(
+        'ERR_ODRADEK_INVALID_STATE',
+        'resizeNetworkThreads() on a server without network threads (networkThreads: 0)',
+      );
+    }
+    if (this.#state === 'running') await this.#transport.resizeNetworkThreads(threads);
+    if (this.#state !== 'running') throw invalidState('resizeNetworkThreads()', this.#state);
   }
 
   /**

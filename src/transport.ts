@@ -12,13 +12,19 @@ export interface Address {
 
 /**
  * What carries the bytes: the native reactor, or `node:net`. Every call is made on the JavaScript
- * thread that owns the server. None of them blocks and, `start` apart, none throws.
+ * thread that owns the server. None of them blocks, and none throws but those that return promises.
  */
 export interface Transport<State = unknown> {
   readonly kind: 'native' | 'js';
 
   /** Opens every listener and resolves when every loop runs; or closes all again and rejects. */
   start(): Promise<void>;
+
+  /**
+   * Serves with as many threads from now on, and resolves when those that are too many have ended; or
+   * rejects, and nothing has changed. Not called again before.
+   */
+  resizeNetworkThreads(threads: number): Promise<void>;
 
   /** Where a listener is bound, while it is. */
   address(listener: string): Address | undefined;

@@ -27,7 +27,7 @@ napi_value constants(napi_env env) {
   number("lastRequestField", crossing::kRequestBodyEnd);
   number("lastCommandKind", crossing::kSetFraming);
   number("lastCommandField", crossing::kCommandLength);
-  number("lastEventKind", static_cast<double>(Event::Kind::kFatal));
+  number("lastEventKind", static_cast<double>(Event::Kind::kLeft));
   number("lastFramingKind", static_cast<double>(Framing::Kind::kRaw));
   return object;
 }

@@ -33,6 +33,8 @@ napi_value NativeServer::define(napi_env env) {
       method("takeEvents", call<&NativeServer::takeEvents>),
       method("rest", call<&NativeServer::rest>),
       method("submit", call<&NativeServer::submit>),
+      method("resize", call<&NativeServer::resize>),
+      method("isResizing", call<&NativeServer::isResizing>),
       method("drain", call<&NativeServer::drain>),
       method("stop", call<&NativeServer::stop>),
       method("openHandler", call<&NativeServer::openHandler>),
@@ -97,6 +99,10 @@ napi_value NativeServer::start(const napi_value* arguments) {
   }
   if (error.step == StartError::Step::kNone) return js::undefined(env_);
   end(CloseReason::kServerClosed);
+  return errorObject(error);
+}
+
+napi_value NativeServer::errorObject(const StartError& error) {
   napi_value object = js::object(env_);
   js::set(env_, object, "isThread", js::boolean(env_, error.step == StartError::Step::kThread));
   js::set(env_, object, "call", js::string(env_, error.call));
@@ -358,6 +364,18 @@ napi_value NativeServer::endWaiting(const napi_value* arguments) {
 
 // --- The rest ----------------------------------------------------------------------------------
 
+// resize(networkThreads): undefined, or what failed.
+napi_value NativeServer::resize(const napi_value* arguments) {
+  if (has_ended_) return js::undefined(env_);
+  const StartError error = server_.resize(js::toUint32(env_, arguments[0]));
+  return error.step == StartError::Step::kNone ? js::undefined(env_) : errorObject(error);
+}
+
+// isResizing(): whether processors are still to leave.
+napi_value NativeServer::isResizing(const napi_value*) {
+  return js::boolean(env_, !has_ended_ && server_.isResizing());
+}
+
 napi_value NativeServer::drain(const napi_value*) {
   if (!has_ended_) server_.drain();
   return js::undefined(env_);
@@ -411,6 +429,7 @@ napi_value NativeServer::counters(const napi_value*) {
   for (uint32_t i = 0; i < server_.processors().size(); i++) {
     const ProcessorCounters& from = server_.processors()[i]->counters();
     napi_value to = js::object(env_);
+    js::set(env_, to, "hasLeft", js::boolean(env_, server_.processors()[i]->hasLeft()));
     number(to, "connections", from.connections.value());
     number(to, "opened", from.opened.value());
     number(to, "closed", from.closed.value());

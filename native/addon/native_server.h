@@ -36,6 +36,8 @@ class NativeServer final : public Consumer {
   napi_value takeEvents(const napi_value* arguments);
   napi_value rest(const napi_value* arguments);
   napi_value submit(const napi_value* arguments);
+  napi_value resize(const napi_value* arguments);
+  napi_value isResizing(const napi_value* arguments);
   napi_value drain(const napi_value* arguments);
   napi_value stop(const napi_value* arguments);
   napi_value openHandler(const napi_value* arguments);
@@ -56,6 +58,7 @@ class NativeServer final : public Consumer {
   void closeDoorbell();
   void end(CloseReason reason);
   napi_value lostRequests(const std::vector<Request>& requests);
+  napi_value errorObject(const StartError& error);
 
   napi_env env_;
   SocketServer server_;

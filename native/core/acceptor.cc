@@ -5,13 +5,13 @@
 
 namespace odradek {
 
-Acceptor::Acceptor(uint32_t listener, Seams seams, std::vector<Processor*> processors,
+Acceptor::Acceptor(uint32_t listener, Seams seams, const ProcessorList& processors,
                    Consumer& consumer)
     : listener_(listener),
       poller_(seams.poller),
       sockets_(seams.sockets),
       clock_(seams.clock),
-      processors_(std::move(processors)),
+      processors_(processors),
       consumer_(consumer) {}
 
 Acceptor::~Acceptor() { closeAll(); }
@@ -81,10 +81,11 @@ void Acceptor::acceptConnections() {
 // False: every queue is full. A processor will ring when it has room.
 bool Acceptor::handOver() {
   has_room_.store(false, std::memory_order_release);
+  const size_t count = processors_.size();
   size_t gone = 0;
-  for (size_t i = 0; i < processors_.size(); i++) {
+  for (size_t i = 0; i < count; i++) {
     Processor* processor = processors_[next_processor_];
-    next_processor_ = (next_processor_ + 1) % processors_.size();
+    next_processor_ = (next_processor_ + 1) % count;
     const Processor::Offer offer = processor->offer(in_hand_, *this);
     if (offer == Processor::Offer::kTaken) {
       counters_.accepted.add(1);
@@ -93,7 +94,7 @@ bool Acceptor::handOver() {
     }
     if (offer == Processor::Offer::kGone) gone++;
   }
-  if (gone < processors_.size()) return false;
+  if (gone < count) return false;
   sockets_.close(std::exchange(in_hand_.fd, -1));
   return true;
 }

@@ -6,7 +6,6 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <vector>
 
 #include "bounds.h"
 #include "clock.h"
@@ -14,6 +13,7 @@
 #include "counter.h"
 #include "poller.h"
 #include "processor.h"
+#include "processor_list.h"
 #include "socket_ops.h"
 
 namespace odradek {
@@ -31,7 +31,7 @@ class Acceptor final : public RoomListener {
     Clock& clock;
   };
 
-  Acceptor(uint32_t listener, Seams seams, std::vector<Processor*> processors, Consumer& consumer);
+  Acceptor(uint32_t listener, Seams seams, const ProcessorList& processors, Consumer& consumer);
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
   ~Acceptor();
@@ -63,7 +63,7 @@ class Acceptor final : public RoomListener {
   Poller& poller_;
   SocketOps& sockets_;
   Clock& clock_;
-  const std::vector<Processor*> processors_;
+  const ProcessorList& processors_;
   Consumer& consumer_;
   AcceptorCounters counters_;
 

@@ -96,6 +96,12 @@ class SlabWriter {
 
   void retire();
 
+  // From now on slabs come from another pool.
+  void use(SlabPool* pool) {
+    retire();
+    pool_ = pool;
+  }
+
  private:
   bool isUnused() const;
 

@@ -64,6 +64,9 @@ inline constexpr int64_t kAcceptBackoffNs = 100'000'000;
 inline constexpr int64_t kLingerNs = 1'000'000'000;
 inline constexpr size_t kLingerBytes = 1024 * 1024;
 
+// Processors of a server; an option of the service that none has reason to exceed.
+inline constexpr uint32_t kMaxProcessors = 64;
+
 // Connections of one processor; the descriptor limit of the process is reached long before.
 inline constexpr uint32_t kMaxSlots = 1u << 24;
 

@@ -15,6 +15,17 @@
 
 namespace odradek {
 
+class Processor;
+
+// Where a channel is among those of its processor. A slot is used again, with its generation never.
+struct Place {
+  uint32_t slot = 0;
+  uint32_t generation = 0;
+
+  // What stands for it in the poller.
+  uint64_t token() const { return uint64_t{generation} << 32 | slot; }
+};
+
 struct Channel {
   // How far the end of a connection has come.
   enum class Life : uint8_t {
@@ -24,7 +35,11 @@ struct Channel {
     kDead,       // the socket is closed; requests are still in handlers' hands
   };
 
+  // Given by the processor that opened it, and kept for life.
   ChannelId id;
+  Place place;
+  // That processor, where it was handed over since.
+  Processor* origin = nullptr;
   int fd = -1;
   uint32_t listener = 0;
   // The listener's, until a command sets one of its own.
@@ -81,10 +96,12 @@ struct Channel {
   // With a handler pool. How often the framing has changed (wraps).
   uint16_t framing_epoch = 0;
   // Its thread's place, where it has one.
-  uint32_t place = HandlerSet::kNoPlace;
+  uint32_t handler_place = HandlerSet::kNoPlace;
   // The threads that gave commands for it, place modulo 64: they are told of its end.
-  uint64_t places = 0;
+  uint64_t handler_places = 0;
 
+  // How long input is discarded, and how much was.
+  int64_t linger_until_ns = 0;
   size_t lingered_bytes = 0;
 
   bool isMuted() const { return mute != MuteState::kNotMuted; }

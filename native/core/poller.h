@@ -32,6 +32,9 @@ class Poller {
   // Watches `fd` for both directions until it is closed; 0 or errno.
   virtual int add(int fd, uint64_t token) = 0;
 
+  // Watches `fd` no more: another poller will.
+  virtual void remove(int fd) = 0;
+
   // Waits for events, for a wake(), or for the time-out (nanoseconds; 0: don't wait, below 0:
   // without end). Returns the number of events, 0 after a wake or a signal, or -errno when the
   // poller is lost.

@@ -13,14 +13,14 @@ namespace {
 
 // A thread of the pool takes a connection's requests together, and they stay in their order.
 void bringTogether(std::vector<Request>& requests) {
-  std::ranges::stable_sort(requests, {},
-                           [](const Request& request) { return request.channel.slot; });
+  std::ranges::stable_sort(requests, {}, &Request::channel);
 }
 
 }  // namespace
 
 Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs,
-                     RequestChannel& requests, Consumer& consumer, ProcessorOptions options)
+                     RequestChannel& requests, Handovers& handovers, Consumer& consumer,
+                     ProcessorOptions options)
     : id_(id),
       options_(options),
       poller_(seams.poller),
@@ -31,13 +31,18 @@ Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> config
       requests_(requests),
       consumer_(consumer),
       pool_(SlabPool::make(seams.memory)),
-      slab_(pool_) {
+      slab_(pool_),
+      handovers_(handovers) {
   ODRADEK_REQUIRE(pool_ != nullptr);
 }
 
 Processor::~Processor() {
+  is_ending_ = true;
   CommandBatch* batch = commands_.takeAll();
-  while (batch != nullptr) dropBatch(std::exchange(batch, batch->next));
+  while (batch != nullptr) {
+    if (batch->handover != nullptr) adoptAll(*batch);
+    dropBatch(std::exchange(batch, batch->next));
+  }
   while (!new_connections_.empty()) sockets_.close(new_connections_.pop().fd);
   for (auto& channel : slots_) {
     if (channel != nullptr && channel->fd >= 0) sockets_.close(channel->fd);
@@ -45,13 +50,13 @@ Processor::~Processor() {
   slots_.clear();
   for (Request& request : completed_receives_) request.block->release();
   slab_.retire();
-  pool_->close();
+  if (pool_ != nullptr) pool_->close();
 }
 
 int Processor::open() { return poller_.open(); }
 
 bool Processor::turn() {
-  if (has_ended_.load(std::memory_order_relaxed)) return false;
+  if (!isHere()) return false;
   counters_.turns.add(1);
   // Before anything is looked at; a loop that sleeps in its poll has done so there.
   if (options_.sleeps_elsewhere) wokeUp();
@@ -64,7 +69,11 @@ bool Processor::turn() {
   processDisconnected();
   closeExcessConnections();
   const CloseReason stop = stop_asked_.load(std::memory_order_acquire);
-  if (lost_ == 0 && stop == CloseReason::kNone) return true;
+  if (lost_ == 0 && stop == CloseReason::kNone) {
+    if (!leave_asked_.load(std::memory_order_acquire)) return true;
+    handOver();
+    return false;
+  }
   obeyLastOrders();
   closeAll(lost_ != 0 ? CloseReason::kReactorLost : stop);
   return false;
@@ -145,10 +154,10 @@ void Processor::processDisconnected() {
 void Processor::closeExcessConnections() {
   if (lingerers_.empty()) return;
   const int64_t now_ns = clock_.now();
-  while (!lingerers_.empty() && lingerers_.front().deadline_ns <= now_ns) {
-    const ChannelId id = lingerers_.pop().id;
-    Channel* channel = find(id.slot, id.generation);
-    if (channel != nullptr && channel->life == Channel::Life::kLingering) closeSocket(*channel);
+  while (Channel* channel = firstLingerer()) {
+    if (channel->linger_until_ns > now_ns) break;
+    lingerers_.pop();
+    if (channel->life == Channel::Life::kLingering) closeSocket(*channel);
   }
 }
 
@@ -204,6 +213,7 @@ void Processor::obey(CommandBatch* batch) {
 void Processor::applyCommands() {
   CommandBatch* batch = commands_.takeAll();
   while (batch != nullptr) {
+    if (batch->handover != nullptr) adoptAll(*batch);
     for (Command& command : batch->commands) apply(command);
     CommandBatch* next = batch->next;
     delete batch;
@@ -221,21 +231,25 @@ int64_t Processor::pollTimeout() {
   // Whatever this turn has begun goes on before the loop may sleep.
   const bool is_owing = permits_ > 0 || !completed_receives_.empty() || events_posted_;
   if (is_owing || !ready_.empty() || !disconnected_.empty()) return 0;
+  const Channel* lingerer = firstLingerer();
+  if (lingerer == nullptr) return -1;
+  const int64_t left_ns = lingerer->linger_until_ns - clock_.now();
+  return left_ns > 0 ? left_ns : 0;
+}
+
+// The next whose time is over, without those that ended earlier.
+Channel* Processor::firstLingerer() {
   while (!lingerers_.empty()) {
-    const Lingerer& first = lingerers_.front();
-    if (find(first.id.slot, first.id.generation) == nullptr) {
-      lingerers_.pop();
-      continue;
-    }
-    const int64_t left_ns = first.deadline_ns - clock_.now();
-    return left_ns > 0 ? left_ns : 0;
+    Channel* channel = find(lingerers_.front());
+    if (channel != nullptr) return channel;
+    lingerers_.pop();
   }
-  return -1;
+  return nullptr;
 }
 
 void Processor::noteEvent(const PollEvent& event) {
   Channel* channel =
-      find(static_cast<uint32_t>(event.token), static_cast<uint32_t>(event.token >> 32));
+      find(Place{static_cast<uint32_t>(event.token), static_cast<uint32_t>(event.token >> 32)});
   if (channel == nullptr) return;  // closed since the kernel noted it
   if (event.readable || event.peer_closed || event.failed) channel->is_readable = true;
   if (event.writable) channel->is_writable = true;
@@ -246,8 +260,8 @@ void Processor::noteEvent(const PollEvent& event) {
 
 void Processor::serveReady() {
   serving_.swap(ready_);
-  for (const ChannelId& id : serving_) {
-    Channel* channel = find(id.slot, id.generation);
+  for (const Place& place : serving_) {
+    Channel* channel = find(place);
     if (channel == nullptr) continue;
     channel->in_ready = false;
     serve(*channel);
@@ -264,8 +278,7 @@ void Processor::serveWaiters() {
   while (!room_waiters_.empty()) {
     if (permits_ == 0) permits_ = requests_.acquire(*this);
     if (permits_ == 0) break;
-    const ChannelId id = room_waiters_.pop();
-    Channel* channel = find(id.slot, id.generation);
+    Channel* channel = find(room_waiters_.pop());
     if (channel == nullptr || !channel->waits_for_room) continue;
     leaveRoomWaiters(*channel);
     cutHeldFrames(*channel);
@@ -288,6 +301,7 @@ void Processor::drainIfAsked() {
 // What was asked for before stop() may have come after this turn looked for it: replies that were
 // given still leave, as far as the kernel takes them at once.
 void Processor::obeyLastOrders() {
+  refuseHandovers();
   drainIfAsked();
   applyCommands();
   processCompletedSends();
@@ -298,7 +312,7 @@ void Processor::obeyLastOrders() {
 Processor::Offer Processor::offer(NewConnection& connection, RoomListener& listener) {
   {
     std::lock_guard lock(connections_mutex_);
-    if (has_ended_.load(std::memory_order_relaxed)) return Offer::kGone;
+    if (!has_doors_open_) return Offer::kGone;
     if (new_connections_.size() >= kNewConnectionQueue) {
       for (const RoomListener* known : room_listeners_) {
         if (known == &listener) return Offer::kFull;
@@ -330,12 +344,6 @@ void Processor::dropBatch(CommandBatch* batch) {
   delete batch;
 }
 
-void Processor::submit(CommandBatch* batch) {
-  if (has_ended_.load(std::memory_order_relaxed)) return dropBatch(batch);
-  commands_.push(batch);
-  wakeUp();
-}
-
 void Processor::drain() {
   drain_asked_.store(true, std::memory_order_release);
   wakeUp();
@@ -359,13 +367,26 @@ void Processor::wakeUp() {
 
 // --- Slots and the end -------------------------------------------------------------------------
 
-Channel* Processor::find(uint32_t slot, uint32_t generation) {
-  if (slot >= slots_.size() || generations_[slot] != generation) return nullptr;
-  return slots_[slot].get();
+Channel* Processor::find(const Place& place) {
+  if (place.slot >= slots_.size() || generations_[place.slot] != place.generation) return nullptr;
+  return slots_[place.slot].get();
 }
 
-Channel* Processor::takeSlot() {
+Channel* Processor::find(const ChannelId& id) {
+  if (id.processor == id_) {
+    Channel* channel = find(Place{id.slot, id.generation});
+    if (channel != nullptr) return channel;
+  }
+  if (adopted_.empty()) return nullptr;
+  const auto found = adopted_.find(id);
+  return found == adopted_.end() ? nullptr : found->second;
+}
+
+// Null where there is no channel (memory was refused), or no slot.
+Channel* Processor::takeSlot(std::unique_ptr<Channel> channel) {
+  if (channel == nullptr) return nullptr;
   uint32_t slot = 0;
+  if (has_returned_slots_.load(std::memory_order_relaxed)) collectReturnedSlots();
   if (!free_slots_.empty()) {
     slot = free_slots_.back();
     free_slots_.pop_back();
@@ -375,23 +396,19 @@ Channel* Processor::takeSlot() {
     slots_.emplace_back();
     generations_.push_back(0);
   }
-  slots_[slot].reset(new (std::nothrow) Channel());
-  Channel* channel = slots_[slot].get();
-  if (channel == nullptr) {
-    free_slots_.push_back(slot);
-    return nullptr;
-  }
-  channel->id = {id_, slot, generations_[slot]};
+  channel->place = {slot, generations_[slot]};
   counters_.connections.add(1);
-  return channel;
+  slots_[slot] = std::move(channel);
+  return slots_[slot].get();
 }
 
 void Processor::freeSlot(const Channel& channel) {
-  const uint32_t slot = channel.id.slot;
-  if (channel.place != HandlerSet::kNoPlace) {
-    requests_.unassign(channel.place, channel.id);
+  if (channel.handler_place != HandlerSet::kNoPlace) {
+    requests_.unassign(channel.handler_place, channel.id);
   }
-  if (requests_.hasPool()) directory_.remove(channel.id);
+  if (requests_.hasPool()) directoryOf(channel).remove(channel.id);
+  if (channel.origin != nullptr) forgetAdopted(channel);
+  const uint32_t slot = channel.place.slot;
   generations_[slot]++;
   slots_[slot].reset();
   free_slots_.push_back(slot);
@@ -432,7 +449,7 @@ void Processor::closeAll(CloseReason reason) {
     if (channel->reason == CloseReason::kNone) channel->reason = reason;
     if (channel->fd >= 0) sockets_.close(std::exchange(channel->fd, -1));
     // Threads of a pool have requests of it, though they may have said nothing about it yet.
-    if (channel->outstanding > 0) channel->places = UINT64_MAX;
+    if (channel->outstanding > 0) channel->handler_places = UINT64_MAX;
     channel->unanswered += std::exchange(channel->outstanding, 0);
     leaveRoomWaiters(*channel);
     reportClosed(*channel);
@@ -448,13 +465,17 @@ void Processor::closeAll(CloseReason reason) {
     post(event);
   }
   std::vector<RoomListener*> listeners;
+  bool was_leaving = false;
   {
     std::lock_guard lock(connections_mutex_);
-    has_ended_.store(true, std::memory_order_relaxed);
+    has_ended_.store(true, std::memory_order_release);
+    has_doors_open_ = false;
+    was_leaving = leave_asked_.load(std::memory_order_relaxed);
     while (!new_connections_.empty()) refuse(new_connections_.pop());
     listeners.swap(room_listeners_);
   }
   for (RoomListener* listener : listeners) listener->roomForConnections();
+  if (was_leaving) tellLeft();
   consumer_.ring();
 }
 
@@ -467,7 +488,9 @@ void Processor::reportClosed(Channel& channel) {
   event->error = channel.error;
   event->count = channel.unanswered;
   event->declared = channel.declared;
-  if (requests_.hasPool() && channel.places != 0) requests_.tellAll(*event, channel.places);
+  if (requests_.hasPool() && channel.handler_places != 0) {
+    requests_.tellAll(*event, channel.handler_places);
+  }
   post(event);
 }
 

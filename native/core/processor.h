@@ -1,7 +1,7 @@
 // Kafka's Processor: the loop that owns the connections given to it, reads and frames their
-// requests, and writes their replies. Everything but offer(), submit(), drain(), stop() and the
-// counters belongs to its thread; the loop can be stepped turn by turn without one, also by a loop
-// that waits elsewhere.
+// requests, and writes their replies. Everything but offer(), submit(), drain(), stop(), leave()
+// and the counters belongs to its thread; the loop can be stepped turn by turn without one, also by
+// a loop that waits elsewhere.
 #pragma once
 
 #include <array>
@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "block.h"
@@ -19,6 +20,8 @@
 #include "connection_directory.h"
 #include "consumer.h"
 #include "counter.h"
+#include "gate.h"
+#include "handovers.h"
 #include "mailbox.h"
 #include "poller.h"
 #include "request_channel.h"
@@ -79,7 +82,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   enum class Offer : uint8_t { kTaken, kFull, kGone };
 
   Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs, RequestChannel& requests,
-            Consumer& consumer, ProcessorOptions options = {});
+            Handovers& handovers, Consumer& consumer, ProcessorOptions options = {});
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
   ~Processor();
@@ -101,7 +104,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   // Any thread. With kFull the listener is told when there is room.
   Offer offer(NewConnection& connection, RoomListener& listener);
 
-  // Any thread. Never blocks; a processor that has ended drops the batch.
+  // Any thread. A processor that has ended drops the batch. Doesn't block, but for the time that it
+  // takes to look up the owners of connections that were handed over, once some were.
   void submit(CommandBatch* batch);
 
   // Any thread: read no more, answer what was received, close each connection when it is done.
@@ -114,6 +118,25 @@ class Processor final : public FrameSink, public PermitWaiter {
   std::optional<ConnectionInfo> describe(const ChannelId& channel) const {
     return directory_.find(channel);
   }
+
+  // Any thread: hand every connection, whatever is under way on it, to `heirs`, and end the loop
+  // without closing anything; kLeft tells when. False: it has ended already. `heirs` must not leave
+  // meanwhile; with none of them alive it ends as if its poller were lost.
+  bool leave(std::vector<Processor*> heirs);
+
+  // After it has left, or before its first turn: its loop may run (again); 0 or errno. Connections
+  // are offered to it in vain until openDoors().
+  int comeBack();
+  void closeDoors();
+  void openDoors();
+
+  // Any thread: whether it has neither left nor ended.
+  bool isHere() const {
+    return !has_left_.load(std::memory_order_acquire) &&
+           !has_ended_.load(std::memory_order_acquire);
+  }
+
+  bool hasLeft() const { return has_left_.load(std::memory_order_acquire); }
 
   uint32_t id() const { return id_; }
   const ProcessorCounters& counters() const { return counters_; }
@@ -140,7 +163,25 @@ class Processor final : public FrameSink, public PermitWaiter {
   void permitsGranted() override;
 
   static void dropBatch(CommandBatch* batch);
+  void push(CommandBatch* batch);
   void wakeUp();
+
+  // Handing over (processor_handover.cc).
+  void handOver();
+  bool giveAll();
+  std::vector<Processor*> livingHeirs() const;
+  std::vector<Channel*> inOrderOfWaiting();
+  std::unique_ptr<Channel> giveAway(Channel& channel, Processor* heir);
+  void bring(CommandBatch* batch);
+  void adoptAll(CommandBatch& batch);
+  void adopt(std::unique_ptr<Channel> arrived);
+  void sortLingerers();
+  void refuseHandovers();
+  void tellLeft();
+  void forgetAdopted(const Channel& channel);
+  void setGate(bool is_closed);
+  void collectReturnedSlots();
+
   void takeNewConnections();
   void configure(NewConnection& connection);
   void refuse(const NewConnection& connection);
@@ -156,6 +197,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void dropStaleWaiters();
   void serveWaiters();
   int64_t pollTimeout();
+  Channel* firstLingerer();
   int busyPoll();
   int waitForEvents();
   void noteEvent(const PollEvent& event);
@@ -186,10 +228,15 @@ class Processor final : public FrameSink, public PermitWaiter {
   void closeAll(CloseReason reason);
   void reportClosed(Channel& channel);
 
-  Channel* find(uint32_t slot, uint32_t generation);
-  Channel* takeSlot();
+  Channel* find(const Place& place);
+  Channel* find(const ChannelId& id);
+  Channel* takeSlot(std::unique_ptr<Channel> channel);
   void freeSlot(const Channel& channel);
   void post(Event* event);
+  // Of the processor that opened it: its id names a slot there.
+  ConnectionDirectory& directoryOf(const Channel& channel) {
+    return channel.origin == nullptr ? directory_ : channel.origin->directory_;
+  }
   void postTo(uint32_t origin, Event* event);
   void postReset(const Channel& channel);
 
@@ -211,12 +258,14 @@ class Processor final : public FrameSink, public PermitWaiter {
   std::vector<uint32_t> generations_;
   std::vector<uint32_t> free_slots_;
   uint32_t next_index_ = 0;
+  // Those that other processors have opened.
+  std::unordered_map<ChannelId, Channel*, ChannelIdHash> adopted_;
 
   std::vector<NewConnection> configuring_;
 
   // The lists of a turn; nothing is freed before processDisconnected().
-  std::vector<ChannelId> ready_;
-  std::vector<ChannelId> serving_;
+  std::vector<Place> ready_;
+  std::vector<Place> serving_;
   std::vector<Channel*> touched_;
   std::vector<Channel*> receivers_;
   std::vector<Request> completed_receives_;
@@ -230,18 +279,15 @@ class Processor final : public FrameSink, public PermitWaiter {
   Channel* current_ = nullptr;
   uint32_t permits_ = 0;
   // Connections that found no permit, longest waiting first.
-  Ring<ChannelId> room_waiters_;
+  Ring<Place> room_waiters_;
   bool serving_waiters_ = false;
   // Frames of one connection don't stand together among the completed receives.
   bool is_mixed_ = false;
-
-  struct Lingerer {
-    ChannelId id;
-    int64_t deadline_ns = 0;
-  };
-  Ring<Lingerer> lingerers_;
+  // Earliest deadline first.
+  Ring<Place> lingerers_;
 
   bool draining_ = false;
+  bool is_ending_ = false;
   int lost_ = 0;
 
   // Shared with other threads.
@@ -255,10 +301,29 @@ class Processor final : public FrameSink, public PermitWaiter {
   std::atomic<bool> drain_asked_{false};
   std::atomic<bool> permits_granted_{false};
   std::atomic<CloseReason> stop_asked_{CloseReason::kNone};
+  std::atomic<bool> leave_asked_{false};
   std::atomic<bool> has_ended_{false};
+  std::atomic<bool> has_left_{false};
   std::mutex connections_mutex_;
+  bool has_doors_open_ = true;
   Ring<NewConnection> new_connections_;
   std::vector<RoomListener*> room_listeners_;
+
+  Handovers& handovers_;
+  // What is submitted goes through it to the mailbox. Closed while some of what this has opened is
+  // with another processor, or it has left: then commands are brought to their connections under
+  // handovers_.mutex.
+  Gate gate_;
+  // Guarded by handovers_.mutex: whether the gate is closed; whether it takes what others hand
+  // over; how many connections it opened that are (or once were) with others; slots of such that
+  // have ended.
+  bool is_gate_closed_ = false;
+  bool takes_handovers_ = true;
+  uint32_t away_ = 0;
+  std::vector<uint32_t> returned_slots_;
+  std::atomic<bool> has_returned_slots_{false};
+  // Written before leave_asked_.
+  std::vector<Processor*> heirs_;
 };
 
 }  // namespace odradek

@@ -10,8 +10,6 @@
 namespace odradek {
 namespace {
 
-uint64_t tokenOf(const ChannelId& id) { return uint64_t{id.generation} << 32 | id.slot; }
-
 CloseReason reasonOf(int error) {
   switch (error) {
     case ECONNRESET:
@@ -28,11 +26,13 @@ CloseReason reasonOf(int error) {
 // --- Opening -----------------------------------------------------------------------------------
 
 void Processor::configure(NewConnection& connection) {
-  Channel* channel = draining_ ? nullptr : takeSlot();
+  Channel* channel =
+      draining_ ? nullptr : takeSlot(std::unique_ptr<Channel>(new (std::nothrow) Channel()));
   if (channel == nullptr) {
     refuse(connection);
     return;
   }
+  channel->id = {id_, channel->place.slot, channel->place.generation};
   const ChannelConfig& config = configs_[connection.listener];
   channel->fd = connection.fd;
   channel->listener = connection.listener;
@@ -40,7 +40,7 @@ void Processor::configure(NewConnection& connection) {
   channel->max_in_flight = config.max_in_flight;
   channel->mute = config.waits_for_accept ? MuteState::kMuted : MuteState::kNotMuted;
   auto* event = new (std::nothrow) Event();
-  if (event == nullptr || poller_.add(connection.fd, tokenOf(channel->id)) != 0) {
+  if (event == nullptr || poller_.add(connection.fd, channel->place.token()) != 0) {
     delete event;
     refuse(connection);
     freeSlot(*channel);
@@ -70,12 +70,12 @@ void Processor::refuse(const NewConnection& connection) {
 // --- Commands ----------------------------------------------------------------------------------
 
 void Processor::apply(Command& command) {
-  Channel* channel = find(command.channel.slot, command.channel.generation);
+  Channel* channel = find(command.channel);
   if (channel == nullptr) {
     if (command.block != nullptr) command.block->release();
     return;
   }
-  if (command.origin != 0) channel->places |= uint64_t{1} << ((command.origin - 1) % 64);
+  if (command.origin != 0) channel->handler_places |= uint64_t{1} << ((command.origin - 1) % 64);
   switch (command.kind) {
     case Command::Kind::kReply:
       applyReply(*channel, command);
@@ -184,7 +184,7 @@ void Processor::applySetFraming(Channel& channel, Command& command) {
     channel.own_framing = std::make_unique<Framing>(command.framing);
     channel.framing = channel.own_framing.get();
     channel.framing_epoch++;
-    if (requests_.hasPool()) directory_.setFraming(channel.id, *channel.framing);
+    if (requests_.hasPool()) directoryOf(channel).setFraming(channel.id, *channel.framing);
     reframe(channel, command);
   } else {
     // The connection has ended meanwhile: these were received, and get no answer.
@@ -311,14 +311,14 @@ bool Processor::admit() {
   dropStaleWaiters();
   channel.waits_for_room = true;
   counters_.waiting_for_room.add(1);
-  room_waiters_.push(channel.id);
+  room_waiters_.push(channel.place);
   return false;
 }
 
 void Processor::complete(Block* block, size_t offset, const Cut& cut) {
   Channel& channel = *current_;
-  if (requests_.hasAffinity() && channel.place == HandlerSet::kNoPlace) {
-    channel.place = requests_.assign();
+  if (requests_.hasAffinity() && channel.handler_place == HandlerSet::kNoPlace) {
+    channel.handler_place = requests_.assign();
   }
   if (requests_.hasPool() && channel.in_completed_receives) {
     is_mixed_ = is_mixed_ || channel.last_receive + 1 != completed_receives_.size();
@@ -333,7 +333,7 @@ void Processor::complete(Block* block, size_t offset, const Cut& cut) {
       .body_begin = static_cast<uint32_t>(cut.body_begin),
       .body_end = static_cast<uint32_t>(cut.body_end),
       .framing_epoch = channel.framing_epoch,
-      .place = channel.place,
+      .place = channel.handler_place,
       .received_at_ns = now_ns_,
   });
   channel.next_sequence++;
@@ -348,9 +348,9 @@ void Processor::dropStaleWaiters() {
   constexpr size_t kWorthIt = 64;
   if (room_waiters_.size() < kWorthIt + 2 * counters_.waiting_for_room.value()) return;
   for (size_t left = room_waiters_.size(); left > 0; left--) {
-    const ChannelId id = room_waiters_.pop();
-    const Channel* channel = find(id.slot, id.generation);
-    if (channel != nullptr && channel->waits_for_room) room_waiters_.push(id);
+    const Place place = room_waiters_.pop();
+    const Channel* channel = find(place);
+    if (channel != nullptr && channel->waits_for_room) room_waiters_.push(place);
   }
 }
 
@@ -442,7 +442,8 @@ void Processor::finishIfDone(Channel& channel) {
 void Processor::shutDown(Channel& channel) {
   if (channel.is_ended || sockets_.shutdownWrite(channel.fd) != 0) return closeSocket(channel);
   channel.life = Channel::Life::kLingering;
-  lingerers_.push({channel.id, clock_.now() + kLingerNs});
+  channel.linger_until_ns = clock_.now() + kLingerNs;
+  lingerers_.push(channel.place);
   // Input that is already here can't announce itself again.
   channel.is_readable = true;
   discardInput(channel);
@@ -491,7 +492,7 @@ void Processor::closeSocket(Channel& channel) {
 void Processor::markReady(Channel& channel) {
   if (channel.in_ready) return;
   channel.in_ready = true;
-  ready_.push_back(channel.id);
+  ready_.push_back(channel.place);
 }
 
 void Processor::markCompletedSend(Channel& channel) {

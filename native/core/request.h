@@ -76,9 +76,14 @@ struct Command {
   Framing framing;
 };
 
+struct Handover;
+
 // The commands of one turn for one processor.
 struct CommandBatch {
   std::vector<Command> commands;
+  // Connections that come from another processor: before these commands, after those of batches
+  // before. Owned by the batch.
+  Handover* handover = nullptr;
   CommandBatch* next = nullptr;
 };
 
@@ -92,6 +97,7 @@ struct Event {
     kHeld,         // kHold was obeyed: no frame crosses behind those before `count`
     kAcceptError,  // a listener could not accept: `error`
     kFatal,        // a processor or acceptor lost its poller: `error`
+    kLeft,         // a processor has left: its connections are with others, its loop has ended
   };
 
   Kind kind = Kind::kOpened;

@@ -135,6 +135,11 @@ void RequestChannel::forget(PermitWaiter& waiter) {
   for (PermitWaiter* other : woken) other->permitsGranted();
 }
 
+void RequestChannel::welcome(PermitWaiter& waiter) {
+  std::lock_guard lock(mutex_);
+  waiter.waiting_ = false;
+}
+
 uint32_t RequestChannel::queued() const {
   std::lock_guard lock(mutex_);
   return hasPool() ? handlers_->queued() : static_cast<uint32_t>(queue_.size());

@@ -107,6 +107,9 @@ class RequestChannel {
   // A processor that ends takes no more permits.
   void forget(PermitWaiter& waiter);
 
+  // One that was forgotten takes permits again.
+  void welcome(PermitWaiter& waiter);
+
   uint32_t queued() const;
   uint32_t pending() const;
 

@@ -1,7 +1,10 @@
 #include "socket_server.h"
 
+#include <cerrno>
 #include <cstdio>
 #include <utility>
+
+#include "check.h"
 
 namespace odradek {
 namespace {
@@ -43,7 +46,10 @@ StartError SocketServer::start() {
     stop(CloseReason::kServerClosed);
     acceptors_.clear();
     processors_.clear();
-    pollers_.clear();
+    made_processors_.clear();
+    channels_.clear();
+    processor_pollers_.clear();
+    acceptor_pollers_.clear();
     bound_.clear();
   }
   return error;
@@ -56,33 +62,37 @@ StartError SocketServer::open() {
 }
 
 StartError SocketServer::openProcessors() {
-  std::vector<ChannelConfig> channels;
   for (const ListenerConfig& listener : config_.listeners) {
-    channels.push_back(
+    channels_.push_back(
         {&listener.framing, config_.waits_for_accept, config_.max_in_flight_per_connection});
   }
-  const bool has_threads = config_.network_threads > 0;
-  const uint32_t count = has_threads ? config_.network_threads : 1;
+  const uint32_t count = config_.network_threads > 0 ? config_.network_threads : 1;
+  StartError error;
+  while (made_processors_.size() < count && error.step == StartError::Step::kNone) {
+    error = makeProcessor();
+  }
+  return error;
+}
+
+StartError SocketServer::makeProcessor() {
+  const auto id = static_cast<uint32_t>(made_processors_.size());
   const ProcessorOptions options = {
-      .sleeps_elsewhere = !has_threads,
+      .sleeps_elsewhere = config_.network_threads == 0,
       .busy_poll_ns = config_.busy_poll_ns,
   };
-  for (uint32_t id = 0; id < count; id++) {
-    pollers_.push_back(platform_.makePoller());
-    processors_.push_back(
-        std::make_unique<Processor>(id,
-                                    Processor::Seams{*pollers_.back(), platform_.sockets(),
-                                                     platform_.clock(), platform_.memory()},
-                                    channels, requests_, consumer_, options));
-    const int error = processors_.back()->open();
-    if (error != 0) return threadError("poller", error);
-  }
+  auto poller = platform_.makePoller();
+  auto processor = std::make_unique<Processor>(
+      id, Processor::Seams{*poller, platform_.sockets(), platform_.clock(), platform_.memory()},
+      channels_, requests_, handovers_, consumer_, options);
+  const int error = processor->open();
+  if (error != 0) return threadError("poller", error);
+  processor_pollers_.push_back(std::move(poller));
+  made_processors_.push_back(std::move(processor));
   return {};
 }
 
 StartError SocketServer::openListeners() {
-  std::vector<Processor*> processors;
-  for (auto& processor : processors_) processors.push_back(processor.get());
+  for (auto& processor : made_processors_) processors_.add(processor.get());
   for (size_t i = 0; i < config_.listeners.size(); i++) {
     const ListenerConfig& listener = config_.listeners[i];
     Endpoint bound;
@@ -90,11 +100,11 @@ StartError SocketServer::openListeners() {
     const int fd = platform_.sockets().listen(listener.where, listener.backlog, &bound, &step);
     if (fd < 0) return {StartError::Step::kListen, step, static_cast<int>(i), -fd};
     bound_.push_back(bound);
-    pollers_.push_back(platform_.makePoller());
+    acceptor_pollers_.push_back(platform_.makePoller());
     acceptors_.push_back(std::make_unique<Acceptor>(
         static_cast<uint32_t>(i),
-        Acceptor::Seams{*pollers_.back(), platform_.sockets(), platform_.clock()}, processors,
-        consumer_));
+        Acceptor::Seams{*acceptor_pollers_.back(), platform_.sockets(), platform_.clock()},
+        processors_, consumer_));
     const int error = acceptors_.back()->open(fd);
     if (error != 0) return threadError("poller", error);
   }
@@ -102,21 +112,29 @@ StartError SocketServer::openListeners() {
 }
 
 StartError SocketServer::startThreads() {
+  for (Processor* processor : processors_) {
+    if (processor == threadless()) continue;
+    const StartError error = startProcessor(*processor);
+    if (error.step != StartError::Step::kNone) return error;
+  }
   char name[16];
   int error = 0;
-  for (auto& processor : processors_) {
-    if (processor.get() == threadless()) continue;
-    std::snprintf(name, sizeof(name), "odradek-net-%u", processor->id() % 1000);
-    auto thread = platform_.threads().start(name, runProcessor, processor.get(), &error);
-    if (thread == nullptr) return threadError("thread", error);
-    processor_threads_.push_back(std::move(thread));
-  }
   for (size_t i = 0; i < acceptors_.size(); i++) {
     std::snprintf(name, sizeof(name), "odradek-acc-%u", static_cast<unsigned>(i % 1000));
     auto thread = platform_.threads().start(name, runAcceptor, acceptors_[i].get(), &error);
     if (thread == nullptr) return threadError("thread", error);
     acceptor_threads_.push_back(std::move(thread));
   }
+  return {};
+}
+
+StartError SocketServer::startProcessor(Processor& processor) {
+  char name[16];
+  int error = 0;
+  std::snprintf(name, sizeof(name), "odradek-net-%u", processor.id() % 1000);
+  auto thread = platform_.threads().start(name, runProcessor, &processor, &error);
+  if (thread == nullptr) return threadError("thread", error);
+  processor_threads_[processor.id()] = std::move(thread);
   return {};
 }
 
@@ -127,18 +145,21 @@ void SocketServer::joinAcceptors() {
 
 void SocketServer::drain() {
   joinAcceptors();
-  for (auto& processor : processors_) processor->drain();
+  joinLeaving();
+  for (Processor* processor : processors_) processor->drain();
 }
 
 void SocketServer::stop(CloseReason reason) {
   joinAcceptors();
   closeHandlers();
-  for (auto& processor : processors_) processor->stop(reason);
+  // Nothing is given to a processor that was told to end.
+  joinLeaving();
+  for (Processor* processor : processors_) processor->stop(reason);
   if (Processor* processor = threadless(); processor != nullptr) {
     while (processor->turn()) {
     }
   }
-  processor_threads_.clear();
+  for (auto& thread : processor_threads_) thread.reset();
 }
 
 std::shared_ptr<RequestHandler> SocketServer::openHandler(uint32_t place, uint32_t capacity) {
@@ -169,6 +190,84 @@ std::optional<ConnectionInfo> SocketServer::describe(const ChannelId& channel) {
 
 void SocketServer::submit(uint32_t processor, CommandBatch* batch) {
   processors_[processor]->submit(batch);
+}
+
+// --- More and fewer processors -----------------------------------------------------------------
+
+std::vector<Processor*> SocketServer::serving() const {
+  std::vector<Processor*> serving;
+  for (Processor* processor : processors_) {
+    if (processor->isHere()) serving.push_back(processor);
+  }
+  return serving;
+}
+
+StartError SocketServer::resize(uint32_t network_threads) {
+  ODRADEK_REQUIRE(config_.network_threads > 0 && network_threads > 0);
+  ODRADEK_REQUIRE(leaving_.empty());
+  const std::vector<Processor*> now = serving();
+  if (network_threads > now.size()) return addProcessors(network_threads - now.size());
+  removeProcessors(now, now.size() - network_threads);
+  return {};
+}
+
+StartError SocketServer::addProcessors(size_t count) {
+  std::vector<Processor*> added;
+  StartError error;
+  const auto add = [&](Processor* processor) {
+    const int refused = processor->comeBack();
+    error = refused == 0 ? startProcessor(*processor) : threadError("memory", refused);
+    if (error.step == StartError::Step::kNone) return added.push_back(processor);
+    if (refused != 0) return;
+    processor->leave({});
+    while (processor->turn()) {
+    }
+  };
+  // Those that have left before, then new ones.
+  for (Processor* processor : processors_) {
+    const bool is_away = processor->hasLeft();
+    if (is_away && added.size() < count && error.step == StartError::Step::kNone) add(processor);
+  }
+  while (added.size() < count && error.step == StartError::Step::kNone) {
+    error = made_processors_.size() < kMaxProcessors ? makeProcessor()
+                                                     : threadError("processor", EAGAIN);
+    if (error.step != StartError::Step::kNone) break;
+    Processor* processor = made_processors_.back().get();
+    processor->closeDoors();
+    processors_.add(processor);
+    add(processor);
+  }
+  if (error.step != StartError::Step::kNone) {
+    // Nobody has given them anything: they have nothing to hand over, and are gone at once.
+    removeProcessors(added, added.size());
+    joinLeaving();
+    return error;
+  }
+  for (Processor* processor : added) processor->openDoors();
+  for (auto& acceptor : acceptors_) acceptor->roomForConnections();
+  return {};
+}
+
+// The last `count` of those that serve.
+void SocketServer::removeProcessors(const std::vector<Processor*>& serving, size_t count) {
+  const std::vector<Processor*> heirs(serving.begin(), serving.end() - static_cast<long>(count));
+  for (size_t i = heirs.size(); i < serving.size(); i++) {
+    if (serving[i]->leave(heirs)) leaving_.push_back(serving[i]);
+  }
+}
+
+bool SocketServer::isResizing() {
+  std::erase_if(leaving_, [this](const Processor* processor) {
+    if (processor->isHere()) return false;
+    processor_threads_[processor->id()].reset();
+    return true;
+  });
+  return !leaving_.empty();
+}
+
+void SocketServer::joinLeaving() {
+  for (const Processor* processor : leaving_) processor_threads_[processor->id()].reset();
+  leaving_.clear();
 }
 
 }  // namespace odradek

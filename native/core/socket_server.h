@@ -4,6 +4,7 @@
 // Belongs to the thread that made it. Before it is destroyed it must be stopped (stop() joins).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -11,7 +12,9 @@
 #include "acceptor.h"
 #include "consumer.h"
 #include "framing.h"
+#include "handovers.h"
 #include "processor.h"
+#include "processor_list.h"
 #include "request_channel.h"
 #include "request_handler.h"
 #include "thread.h"
@@ -69,6 +72,15 @@ class SocketServer final : public CommandSink {
   // Opens every listener and returns when every loop runs; or closes all again.
   StartError start();
 
+  // More or fewer processors, while all of them serve; not where network_threads is 0, and not
+  // while an earlier call goes on (isResizing). Where a thread can't be started, nothing has
+  // changed. Otherwise those that are new serve when this returns, and those that leave have been
+  // told: kLeft comes from each.
+  StartError resize(uint32_t network_threads);
+
+  // Joins the threads that have left; whether others are still to do so.
+  bool isResizing();
+
   // Stops accepting; processors answer what they received and close each connection when done.
   void drain();
 
@@ -92,18 +104,21 @@ class SocketServer final : public CommandSink {
 
   // The processor without a thread; null if all have one.
   Processor* threadless() const {
-    const bool is_there = config_.network_threads == 0 && !processors_.empty();
-    return is_there ? processors_[0].get() : nullptr;
+    const bool is_there = config_.network_threads == 0 && processors_.size() > 0;
+    return is_there ? processors_[0] : nullptr;
   }
   // Where it waits.
-  Poller* threadlessPoller() const { return threadless() == nullptr ? nullptr : pollers_[0].get(); }
+  Poller* threadlessPoller() const {
+    return threadless() == nullptr ? nullptr : processor_pollers_[0].get();
+  }
 
   const ServerConfig& config() const { return config_; }
   RequestChannel& requests() { return requests_; }
   // By place; null where there is no thread.
   const std::vector<std::shared_ptr<RequestHandler>>& handlers() const { return handlers_; }
   const std::vector<Endpoint>& bound() const { return bound_; }
-  const std::vector<std::unique_ptr<Processor>>& processors() const { return processors_; }
+  // Also those that have left; any thread.
+  const ProcessorList& processors() const { return processors_; }
   const std::vector<std::unique_ptr<Acceptor>>& acceptors() const { return acceptors_; }
 
  private:
@@ -111,6 +126,12 @@ class SocketServer final : public CommandSink {
   StartError openProcessors();
   StartError openListeners();
   StartError startThreads();
+  StartError makeProcessor();
+  StartError startProcessor(Processor& processor);
+  StartError addProcessors(size_t count);
+  void removeProcessors(const std::vector<Processor*>& serving, size_t count);
+  std::vector<Processor*> serving() const;
+  void joinLeaving();
   void joinAcceptors();
   void closeHandlers();
 
@@ -121,11 +142,17 @@ class SocketServer final : public CommandSink {
   // By place.
   std::vector<std::shared_ptr<RequestHandler>> handlers_;
   std::vector<Endpoint> bound_;
+  Handovers handovers_;
+  std::vector<ChannelConfig> channels_;
   // Pollers outlive the loops that other threads may still wake.
-  std::vector<std::unique_ptr<Poller>> pollers_;
-  std::vector<std::unique_ptr<Processor>> processors_;
+  std::vector<std::unique_ptr<Poller>> processor_pollers_;
+  std::vector<std::unique_ptr<Poller>> acceptor_pollers_;
+  std::vector<std::unique_ptr<Processor>> made_processors_;
+  ProcessorList processors_;
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
-  std::vector<std::unique_ptr<Thread>> processor_threads_;
+  // Null where one has left.
+  std::array<std::unique_ptr<Thread>, kMaxProcessors> processor_threads_;
+  std::vector<Processor*> leaving_;
   std::vector<std::unique_ptr<Thread>> acceptor_threads_;
 };
 

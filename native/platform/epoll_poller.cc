@@ -43,6 +43,11 @@ int EpollPoller::add(int fd, uint64_t token) {
   return ::epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
 }
 
+void EpollPoller::remove(int fd) {
+  // Can't fail for what was added; and if it could, events for a token of the past are dropped.
+  ::epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+}
+
 int EpollPoller::wait(PollEvent* events, int capacity, int64_t timeout_ns) {
   int timeout_ms = -1;
   if (timeout_ns >= 0) timeout_ms = static_cast<int>(std::min(toMs(timeout_ns), kLongestMs));

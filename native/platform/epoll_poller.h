@@ -19,6 +19,7 @@ class EpollPoller final : public Poller {
 
   int open() override;
   int add(int fd, uint64_t token) override;
+  void remove(int fd) override;
   int wait(PollEvent* events, int capacity, int64_t timeout_ns) override;
   void wake() override;
   int descriptor() const override { return epoll_; }

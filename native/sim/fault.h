@@ -44,6 +44,8 @@ enum class Fault : uint8_t {
   kHandlerLost,
   kHandlerRetired,
   kHandlerAdded,
+  kProcessorLeaves,
+  kProcessorComes,
   kDrainUnderLoad,
   kStopUnderLoad,
   kCount,
@@ -85,6 +87,8 @@ inline constexpr std::array<const char*, kFaults> kFaultNames = {
     "handler thread lost",
     "handler thread retired",
     "handler thread added",
+    "processor leaves",
+    "processor comes",
     "drain under load",
     "stop under load",
 };

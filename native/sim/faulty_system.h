@@ -17,6 +17,10 @@ class FaultySockets final : public SocketOps {
 
   // Whose connection this is; what befalls it is told to the model.
   void watch(Client& client) { clients_[&client.socket()] = &client; }
+  // The connection with this descriptor, if it is one, can't go on.
+  void connectionFailed(int fd) {
+    if (Client* client = clientAt(fd); client != nullptr) client->hasFailed();
+  }
 
   int listen(const Endpoint& where, int backlog, Endpoint* bound, const char** step) override;
   int accept(int listener, Endpoint* local, Endpoint* remote) override;

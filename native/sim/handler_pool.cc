@@ -14,14 +14,13 @@ constexpr size_t kMostPlaces = 12;
 
 }  // namespace
 
-HandlerPool::HandlerPool(Stage& stage, RequestChannel& requests,
+HandlerPool::HandlerPool(Stage& stage, RequestChannel& requests, const ProcessorList& processors,
                          std::function<void(Command, std::string_view)> give)
-    : stage_(stage), requests_(requests), give_(std::move(give)) {}
+    : stage_(stage), requests_(requests), processors_(processors), give_(std::move(give)) {}
 
 HandlerPool::~HandlerPool() { stop(); }
 
-void HandlerPool::serve(std::vector<Processor*> processors) {
-  processors_ = std::move(processors);
+void HandlerPool::enter() {
   for (uint32_t place = 0; place < stage_.plan.pool_threads; place++) open(place);
 }
 

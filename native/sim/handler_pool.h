@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../core/processor.h"
+#include "../core/processor_list.h"
 #include "../core/request_handler.h"
 #include "../test/fake_memory.h"
 #include "client.h"
@@ -23,11 +24,12 @@ namespace odradek::sim {
 class HandlerPool final : public CommandSink {
  public:
   // `give`: how the owner, which is the server's thread, gives a command.
-  HandlerPool(Stage& stage, RequestChannel& requests,
+  HandlerPool(Stage& stage, RequestChannel& requests, const ProcessorList& processors,
               std::function<void(Command, std::string_view)> give);
   ~HandlerPool();
 
-  void serve(std::vector<Processor*> processors);
+  // Every place gets its thread.
+  void enter();
   void expect(uint16_t port, Client& client) { clients_[port] = &client; }
 
   // Threads that have something to do.
@@ -138,7 +140,7 @@ class HandlerPool final : public CommandSink {
   Stage& stage_;
   RequestChannel& requests_;
   const std::function<void(Command, std::string_view)> give_;
-  std::vector<Processor*> processors_;
+  const ProcessorList& processors_;
   std::map<uint16_t, Client*> clients_;
   std::map<Key, Session> sessions_;
   // By place; null: to be replaced, or retired.

@@ -369,6 +369,7 @@ void Handlers::takeEvents() {
       case Event::Kind::kFatal:
         fatals_++;
         break;
+      case Event::Kind::kLeft:
       case Event::Kind::kReset:
       case Event::Kind::kAcceptError:
         break;
@@ -398,8 +399,14 @@ void Handlers::opened(const Event& event) {
                     event.channel.slot, event.channel.processor);
   opened_++;
   Session& added = *session;
-  const bool is_new = sessions_.emplace(keyOf(event.channel), std::move(session)).second;
-  SIM_CHECK(stage_.trace, "opened-once", is_new, "slot %u is open already", event.channel.slot);
+  const Key key = keyOf(event.channel);
+  // As src/transport/native finds connections: by slot, so no two of a processor may share one.
+  const Key first_of_slot = {key.first, uint64_t{event.channel.slot} << 32};
+  const auto same = sessions_.lower_bound(first_of_slot);
+  const bool is_taken = same != sessions_.end() && same->first.first == key.first &&
+                        same->first.second >> 32 == event.channel.slot;
+  SIM_CHECK(stage_.trace, "opened-once", !is_taken, "slot %u is open already", event.channel.slot);
+  sessions_.emplace(key, std::move(session));
   if (!stage_.plan.waits_for_accept) return;
   added.is_accepted = false;
   if (stage_.random.chance(700)) accept(added);

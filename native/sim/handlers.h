@@ -12,6 +12,7 @@
 
 #include "../core/consumer.h"
 #include "../core/processor.h"
+#include "../core/processor_list.h"
 #include "../test/fake_memory.h"
 #include "client.h"
 #include "handler_pool.h"
@@ -22,10 +23,10 @@ namespace odradek::sim {
 
 class Handlers final : public Consumer {
  public:
-  Handlers(Stage& stage, RequestChannel& requests) : stage_(stage), requests_(requests) {}
+  Handlers(Stage& stage, RequestChannel& requests, const ProcessorList& processors)
+      : stage_(stage), requests_(requests), processors_(processors) {}
   ~Handlers();
 
-  void serve(std::vector<Processor*> processors) { processors_ = std::move(processors); }
   // A processor without a thread, and where it waits.
   void drive(Processor& processor, FaultyPoller& poller) {
     threadless_ = &processor;
@@ -124,7 +125,7 @@ class Handlers final : public Consumer {
 
   Stage& stage_;
   RequestChannel& requests_;
-  std::vector<Processor*> processors_;
+  const ProcessorList& processors_;
   std::map<uint16_t, Client*> clients_;
   std::map<Key, std::unique_ptr<Session>> sessions_;
   std::vector<Session*> touched_;

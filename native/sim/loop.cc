@@ -14,8 +14,16 @@ FaultyPoller::FaultyPoller(Stage& stage) : stage_(stage), poller_(stage.kernel) 
 
 int FaultyPoller::add(int fd, uint64_t token) {
   // The listening socket is added outside of the loops, and start() would have failed.
-  if (may_be_lost_ && stage_.strikes(Fault::kAddRefused)) return ENOSPC;
+  if (may_be_lost_ && stage_.strikes(Fault::kAddRefused)) {
+    stage_.add_refused(fd);
+    return ENOSPC;
+  }
   return poller_.add(fd, token);
+}
+
+void FaultyPoller::remove(int fd) {
+  stage_.mayGiveWay();
+  poller_.remove(fd);
 }
 
 int FaultyPoller::wait(PollEvent* events, int capacity, int64_t timeout_ns) {

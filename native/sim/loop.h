@@ -18,6 +18,7 @@ class FaultyPoller final : public Poller {
 
   int open() override { return poller_.open(); }
   int add(int fd, uint64_t token) override;
+  void remove(int fd) override;
   int wait(PollEvent* events, int capacity, int64_t timeout_ns) override;
   void wake() override { poller_.wake(); }
   int descriptor() const override { return -1; }
@@ -59,13 +60,17 @@ class Loop {
     fiber_.resume();
     stage_.running = nullptr;
   }
+  // Another thread for a loop that has ended.
+  void restart() { has_ended_ = false; }
 
  private:
   void run() {
-    while (turn_()) {
+    while (true) {
+      while (turn_()) {
+      }
+      has_ended_ = true;
+      fiber_.suspend();
     }
-    has_ended_ = true;
-    fiber_.suspend();
   }
 
   const char* const name_;

@@ -111,6 +111,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   plan.late_answers = random.pick<uint32_t>({0, 100, 500, 900});
   plan.closing_answers = random.pick<uint32_t>({0, 0, 2, 20});
   plan.negotiates = random.chance(200);
+  if (!plan.is_threadless && random.chance(500)) plan.resizes = random.between(20, 500);
   chooseRates(random, plan);
   choosePool(seed, plan);
   return plan;

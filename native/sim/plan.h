@@ -12,10 +12,14 @@
 
 namespace odradek::sim {
 
+inline constexpr uint32_t kMostProcessors = 4;
+
 struct Plan {
   enum class End : uint8_t { kDrain, kStop };
 
   uint32_t processors = 1;
+  // Of 1000 disturbances, how many change the number of processors; to 1 ... kMostProcessors.
+  uint32_t resizes = 0;
   // The one processor has no thread: the handlers' own takes its turns.
   bool is_threadless = false;
   std::vector<Framing> framings;  // one a listener

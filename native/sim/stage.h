@@ -1,6 +1,8 @@
 // What all players of a simulation share.
 #pragma once
 
+#include <functional>
+
 #include "../test/fake_kernel.h"
 #include "../test/fiber.h"
 #include "plan.h"
@@ -18,6 +20,8 @@ struct Stage {
   // Off once everybody only finishes what is under way.
   bool has_faults = true;
   bool was_memory_refused = false;
+  // A descriptor can't be watched.
+  std::function<void(int fd)> add_refused = {};
 
   // The loop that runs; null while clients, handlers or the seed itself act.
   test::Fiber* running = nullptr;

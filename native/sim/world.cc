@@ -22,15 +22,14 @@ World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
                                         const std::vector<ChannelConfig>& configs)
     : poller(world.stage_),
       processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, configs,
-                world.requests_, world.handlers_,
+                world.requests_, world.handovers_, world.handlers_,
                 {.sleeps_elsewhere = world.plan_.is_threadless,
                  .busy_poll_ns = world.plan_.busy_poll_ns}),
       loop("processor", id, world.stage_, poller, [this] { return processor.turn(); }) {}
 
-World::AcceptorThread::AcceptorThread(uint32_t listener, World& world,
-                                      const std::vector<Processor*>& processors)
+World::AcceptorThread::AcceptorThread(uint32_t listener, World& world)
     : poller(world.stage_),
-      acceptor(listener, {poller, world.sockets_, world.kernel_.clock}, processors,
+      acceptor(listener, {poller, world.sockets_, world.kernel_.clock}, world.processor_list_,
                world.handlers_),
       loop("acceptor", listener, world.stage_, poller, [this] { return acceptor.turn(); }) {}
 
@@ -39,12 +38,12 @@ World::World(uint64_t seed, bool is_loud, Tally& tally)
       plan_(makePlan(seed, random_)),
       trace_(seed, is_loud),
       tally_(tally),
-      stage_{random_, plan_, trace_, tally, kernel_},
+      stage_{.random = random_, .plan = plan_, .trace = trace_, .tally = tally, .kernel = kernel_},
       sockets_(stage_),
       memory_(stage_),
       requests_(plan_.queued_max_requests, plan_.max_pending_requests, handlers_,
                 handlerSet(plan_)),
-      handlers_(stage_, requests_) {}
+      handlers_(stage_, requests_, processor_list_) {}
 
 World::~World() = default;
 
@@ -65,36 +64,38 @@ uint64_t World::run() {
 void World::open() {
   stage_.has_faults = false;
   kernel_.clock.creep(100);
-  std::vector<ChannelConfig> configs;
+  stage_.add_refused = [this](int fd) { sockets_.connectionFailed(fd); };
   for (const Framing& framing : plan_.framings)
-    configs.push_back({&framing, plan_.waits_for_accept, plan_.max_in_flight});
-  std::vector<Processor*> processors;
-  for (uint32_t id = 0; id < plan_.processors; id++) {
-    processors_.push_back(std::make_unique<ProcessorThread>(id, *this, configs));
-    processors.push_back(&processors_.back()->processor);
-    processors.back()->open();
-    if (!plan_.is_threadless) loops_.push_back(&processors_.back()->loop);
-  }
-  if (plan_.is_threadless) handlers_.drive(*processors.front(), processors_.front()->poller);
-  handlers_.serve(processors);
+    configs_.push_back({&framing, plan_.waits_for_accept, plan_.max_in_flight});
+  for (uint32_t id = 0; id < plan_.processors; id++) addProcessor();
+  if (plan_.is_threadless) handlers_.drive(*processor_list_[0], processors_.front()->poller);
   if (plan_.pool_threads > 0) {
-    pool_ = std::make_unique<HandlerPool>(stage_, requests_,
+    pool_ = std::make_unique<HandlerPool>(stage_, requests_, processor_list_,
                                           [this](Command command, std::string_view bytes) {
                                             handlers_.command(std::move(command), bytes);
                                           });
     handlers_.leaveTo(*pool_);
-    pool_->serve(processors);
+    pool_->enter();
   }
   for (uint32_t i = 0; i < plan_.framings.size(); i++) {
     listeners_.push_back(&kernel_.openListener());
-    acceptors_.push_back(std::make_unique<AcceptorThread>(i, *this, processors));
+    acceptors_.push_back(std::make_unique<AcceptorThread>(i, *this));
     acceptors_.back()->acceptor.open(listeners_.back()->fd());
     loops_.push_back(&acceptors_.back()->loop);
   }
-  for (auto& thread : processors_) thread->poller.mayBeLost();
   for (auto& thread : acceptors_) thread->poller.mayBeLost();
   stage_.has_faults = true;
   for (uint32_t i = 0; i < plan_.clients; i++) connect();
+}
+
+void World::addProcessor() {
+  const auto id = static_cast<uint32_t>(processors_.size());
+  processors_.push_back(std::make_unique<ProcessorThread>(id, *this, configs_));
+  ProcessorThread& thread = *processors_.back();
+  thread.processor.open();
+  thread.poller.mayBeLost();
+  processor_list_.add(&thread.processor);
+  if (!plan_.is_threadless) loops_.push_back(&thread.loop);
 }
 
 void World::connect() {
@@ -225,6 +226,7 @@ void World::disturb() {
     trace_.note("%lld ns pass", static_cast<long long>(ns));
     kernel_.clock.advance(ns);
   }
+  if (random_.chance(plan_.resizes)) resize();
   if (stage_.strikes(Fault::kSpuriousReadiness)) {
     clients_[random_.below(static_cast<uint32_t>(clients_.size()))]->socket().reportSpuriously();
   }
@@ -235,7 +237,53 @@ void World::disturb() {
   }
 }
 
+// As SocketServer::resize() does.
+void World::resize() {
+  const bool is_leaving = std::any_of(leaving_.begin(), leaving_.end(),
+                                      [](const auto* thread) { return !thread->loop.hasEnded(); });
+  if (is_ending_ || is_leaving) return;
+  leaving_.clear();
+  std::vector<ProcessorThread*> serving;
+  for (auto& thread : processors_) {
+    if (thread->processor.isHere()) serving.push_back(thread.get());
+  }
+  const size_t wanted = random_.between(1, kMostProcessors);
+  trace_.note("from %zu to %zu processors", serving.size(), wanted);
+  if (wanted > serving.size()) return growBy(wanted - serving.size());
+  std::vector<Processor*> heirs;
+  for (size_t i = 0; i < wanted; i++) heirs.push_back(&serving[i]->processor);
+  for (size_t i = wanted; i < serving.size(); i++) {
+    tally_.count(Fault::kProcessorLeaves);
+    if (serving[i]->processor.leave(heirs)) leaving_.push_back(serving[i]);
+  }
+}
+
+void World::growBy(size_t count) {
+  for (auto& thread : processors_) {
+    if (count == 0 || !thread->processor.hasLeft()) continue;
+    count--;
+    tally_.count(Fault::kProcessorComes);
+    thread->processor.comeBack();
+    thread->processor.openDoors();
+    thread->loop.restart();
+  }
+  for (; count > 0 && processors_.size() < 2 * kMostProcessors; count--) {
+    tally_.count(Fault::kProcessorComes);
+    addProcessor();
+  }
+  for (auto& thread : acceptors_) thread->acceptor.roomForConnections();
+}
+
+// Nothing is given to a processor that was told to end, or to drain.
+void World::finishResize() {
+  for (ProcessorThread* thread : leaving_) {
+    while (!thread->loop.hasEnded()) runLoop(thread->loop);
+  }
+  leaving_.clear();
+}
+
 void World::beginEnd() {
+  finishResize();
   is_ending_ = true;
   if (plan_.end == Plan::End::kStop) return stop();
   trace_.note("drain");

@@ -34,7 +34,7 @@ class World {
     Loop loop;
   };
   struct AcceptorThread {
-    AcceptorThread(uint32_t listener, World& world, const std::vector<Processor*>& processors);
+    AcceptorThread(uint32_t listener, World& world);
     FaultyPoller poller;
     Acceptor acceptor;
     Loop loop;
@@ -42,6 +42,7 @@ class World {
 
   void open();
   void connect();
+  void addProcessor();
   // The phases.
   void runWithFaults();
   void finish();
@@ -54,6 +55,9 @@ class World {
   void answerLate(bool with_never);
   void runLoop(Loop& loop);
   void disturb();
+  void resize();
+  void growBy(size_t count);
+  void finishResize();
   void beginEnd();
   void stop();
   void settle(bool with_never);
@@ -74,12 +78,16 @@ class World {
   FaultySockets sockets_;
   FaultyMemory memory_;
   RequestChannel requests_;
+  Handovers handovers_;
+  ProcessorList processor_list_;
   Handlers handlers_;
   std::unique_ptr<HandlerPool> pool_;
   std::vector<test::FakeListener*> listeners_;
   std::vector<std::unique_ptr<ProcessorThread>> processors_;
   std::vector<std::unique_ptr<AcceptorThread>> acceptors_;
+  std::vector<ChannelConfig> configs_;
   std::vector<Loop*> loops_;
+  std::vector<ProcessorThread*> leaving_;
   std::vector<std::unique_ptr<Client>> clients_;
   uint64_t events_ = 0;
   bool is_ending_ = false;

@@ -44,18 +44,17 @@ class AcceptorTest : public testing::Test {
   }
 
   void open(uint32_t processors) {
-    std::vector<Processor*> pointers;
     for (uint32_t id = 0; id < processors; id++) {
       loops.push_back(std::make_unique<Loop>(kernel));
       Loop& loop = *loops.back();
       loop.processor = std::make_unique<Processor>(
           id, Processor::Seams{loop.poller, kernel, kernel.clock, memory},
-          std::vector<ChannelConfig>{{&framing}}, requests, consumer);
+          std::vector<ChannelConfig>{{&framing}}, requests, handovers, consumer);
       ASSERT_EQ(loop.processor->open(), 0);
-      pointers.push_back(loop.processor.get());
+      processor_list.add(loop.processor.get());
     }
     acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
-                                          pointers, consumer);
+                                          processor_list, consumer);
     ASSERT_EQ(acceptor->open(listener.fd()), 0);
   }
 
@@ -97,9 +96,11 @@ class AcceptorTest : public testing::Test {
   FakeMemory memory;
   FakeConsumer consumer;
   RequestChannel requests{500, 1000, consumer};
+  Handovers handovers;
   Framing framing;
   FakeListener& listener;
   std::vector<std::unique_ptr<Loop>> loops;
+  ProcessorList processor_list;
   FakePoller poller;
   std::unique_ptr<Acceptor> acceptor;
 };
@@ -361,7 +362,7 @@ TEST_F(AcceptorTest, ALostPollerIsFatalAndSaidOnce) {
 TEST_F(AcceptorTest, APollerThatCantBeOpenedLeavesNothingOpen) {
   poller.failOpen(EMFILE);
   acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
-                                        std::vector<Processor*>(), consumer);
+                                        processor_list, consumer);
   EXPECT_EQ(acceptor->open(listener.fd()), EMFILE);
   acceptor.reset();
   EXPECT_EQ(kernel.descriptors(), 0u);
@@ -370,7 +371,7 @@ TEST_F(AcceptorTest, APollerThatCantBeOpenedLeavesNothingOpen) {
 TEST_F(AcceptorTest, AListenerThatCantBeWatchedIsAnError) {
   poller.failAdds({ENOSPC});
   acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
-                                        std::vector<Processor*>(), consumer);
+                                        processor_list, consumer);
   EXPECT_EQ(acceptor->open(listener.fd()), ENOSPC);
 }
 

@@ -16,6 +16,7 @@ class UnopenablePoller final : public Poller {
  public:
   int open() override { return EMFILE; }
   int add(int, uint64_t) override { return EBADF; }
+  void remove(int) override {}
   int wait(PollEvent*, int, int64_t) override { return -EBADF; }
   void wake() override {}
   int descriptor() const override { return -1; }
@@ -52,6 +53,18 @@ EchoServer::~EchoServer() {
 StartError EchoServer::start() {
   const StartError error = server->start();
   if (error.step == StartError::Step::kNone) thread_ = std::thread([this] { run(); });
+  return error;
+}
+
+StartError EchoServer::resize(uint32_t network_threads) {
+  int seen = left;
+  const StartError error = server->resize(network_threads);
+  // Joins, and so without the mutex that a leaving thread may want.
+  while (server->isResizing()) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return left != seen; });
+    seen = left;
+  }
   return error;
 }
 
@@ -99,6 +112,11 @@ void EchoServer::takeEvents() {
   while (event != nullptr) {
     if (event->kind == Event::Kind::kOpened) opened++;
     if (event->kind == Event::Kind::kFatal) fatal++;
+    if (event->kind == Event::Kind::kLeft) {
+      std::lock_guard lock(mutex_);
+      left++;
+      changed_.notify_all();
+    }
     if (event->kind == Event::Kind::kClosed) {
       std::lock_guard lock(mutex_);
       closed_.push_back(event->reason);

@@ -40,6 +40,8 @@ class EchoServer final : public Consumer {
   ~EchoServer();
 
   StartError start();
+  // Returns when as many processors serve, or nothing was changed.
+  StartError resize(uint32_t network_threads);
   // Ends the handler thread, then the server.
   void stop(CloseReason reason = CloseReason::kServerClosed);
   uint16_t port(size_t listener = 0) const { return server->bound()[listener].port; }
@@ -55,6 +57,7 @@ class EchoServer final : public Consumer {
   std::atomic<uint64_t> answered{0};
   std::atomic<uint64_t> opened{0};
   std::atomic<int> fatal{0};
+  std::atomic<int> left{0};
 
  protected:
   void wake() override;

@@ -91,6 +91,20 @@ class ExploredAtomic {
     return valueOf<T>(before);
   }
 
+  T fetch_add(T value, std::memory_order order = std::memory_order_seq_cst) {
+    Explorer& explorer = Explorer::current();
+    explorer.step();
+    SharedMemoryModel& memory = explorer.memory();
+    const T sum = valueOf<T>(memory.peek(at_, 0)) + value;
+    const uint64_t before = memory.update(explorer.thread(), at_, bitsOf(sum), order);
+    explorer.observe(before);
+    if (explorer.isNoting()) note("fetch_add", order, shown(value) + ", now " + shown(sum));
+    return valueOf<T>(before);
+  }
+  T fetch_sub(T value, std::memory_order order = std::memory_order_seq_cst) {
+    return fetch_add(T() - value, order);
+  }
+
   bool compare_exchange_strong(T& expected, T desired, std::memory_order success,
                                std::memory_order failure) {
     Explorer& explorer = Explorer::current();
@@ -133,7 +147,7 @@ class ExploredAtomic {
   }
 
  private:
-  static const char* nameOf() { return std::is_pointer_v<T> ? "mailbox" : "doorbell"; }
+  static const char* nameOf() { return std::is_pointer_v<T> ? "mailbox" : "state"; }
 
   static constexpr std::memory_order onFailure(std::memory_order order) {
     if (order == std::memory_order_acq_rel) return std::memory_order_acquire;
@@ -202,6 +216,32 @@ class ExploredLock {
       explorer.note(std::string(what) + ": " + std::to_string(result));
     }
     return result;
+  }
+
+ private:
+  const size_t at_;
+};
+
+// A lock that is held over several steps.
+class ExploredMutex {
+ public:
+  ExploredMutex() : at_(Explorer::current().add("mutex", SharedMemoryModel::Kind::kAtomic, 0)) {}
+
+  void lock() {
+    Explorer& explorer = Explorer::current();
+    const std::function<bool()> is_free = [&] { return explorer.memory().peek(at_, 0) == 0; };
+    explorer.step(&is_free);
+    explorer.memory().update(explorer.thread(), at_, 1, std::memory_order_acquire);
+    explorer.observe(1);
+    if (explorer.isNoting()) explorer.note("mutex.lock()");
+  }
+
+  void unlock() {
+    Explorer& explorer = Explorer::current();
+    explorer.step();
+    explorer.memory().update(explorer.thread(), at_, 0, std::memory_order_release);
+    explorer.observe(0);
+    if (explorer.isNoting()) explorer.note("mutex.unlock()");
   }
 
  private:

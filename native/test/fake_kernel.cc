@@ -46,12 +46,25 @@ int FakePoller::add(int fd, uint64_t token) {
     return EBADF;
   }
   FakeSource* source = found->second;
+  if (source->poller_ != nullptr) kernel_.misuse("add of a watched one", fd);
   source->poller_ = this;
   source->token_ = token;
   // As epoll does: what holds at this moment is an event.
   const PollEvent state = source->look();
   if (state.readable || state.writable || state.failed) source->notify();
   return 0;
+}
+
+void FakePoller::remove(int fd) {
+  const auto found = kernel_.table_.find(fd);
+  if (found == kernel_.table_.end() || found->second == nullptr || found->second->poller_ != this) {
+    kernel_.misuse("remove", fd);
+    return;
+  }
+  FakeSource* source = found->second;
+  std::erase(queue_, source);
+  source->is_queued_ = false;
+  source->poller_ = nullptr;
 }
 
 int FakePoller::wait(PollEvent* events, int capacity, int64_t timeout_ns) {

@@ -159,6 +159,7 @@ class FakePoller final : public Poller {
 
   int open() override;
   int add(int fd, uint64_t token) override;
+  void remove(int fd) override;
   // A wait that would sleep calls `on_sleep` (where the driver lets others act), looks again and
   // returns 0, as after a signal: the driver decides when to call the loop's next turn.
   int wait(PollEvent* events, int capacity, int64_t timeout_ns) override;

@@ -31,38 +31,55 @@ ProcessorBench::ProcessorBench(BenchOptions options)
       framings{options.framing},
       queued_max_requests_(options.queued_max_requests) {
   framings.reserve(16);  // the processor keeps pointers to them
-  processor = std::make_unique<Processor>(
-      0, Processor::Seams{poller, kernel, kernel.clock, memory},
+  processor = makeProcessor(0, options, poller);
+  for (uint32_t id = 1; id < options.processors; id++) {
+    others.push_back(std::make_unique<Other>(kernel));
+    others.back()->processor = makeProcessor(id, options, others.back()->poller);
+  }
+}
+
+std::unique_ptr<Processor> ProcessorBench::makeProcessor(uint32_t id, const BenchOptions& options,
+                                                         FakePoller& its_poller) {
+  auto made = std::make_unique<Processor>(
+      id, Processor::Seams{its_poller, kernel, kernel.clock, memory},
       std::vector<ChannelConfig>{
           {framings.data(), options.waits_for_accept, options.max_in_flight}},
-      requests, consumer, options.processor);
-  EXPECT_EQ(processor->open(), 0);
+      requests, handovers, consumer, options.processor);
+  EXPECT_EQ(made->open(), 0);
+  return made;
 }
 
 ProcessorBench::~ProcessorBench() {
-  poller.on_sleep = nullptr;
-  processor->stop(CloseReason::kDeadline);
-  EXPECT_FALSE(processor->turn());
-  EXPECT_FALSE(processor->turn());
-  EXPECT_EQ(processor->counters().connections.value(), 0u);
-  EXPECT_EQ(processor->counters().closed.value(), offered_);
-  EXPECT_EQ(processor->counters().waiting_for_room.value(), 0u);
+  uint64_t closed = 0;
+  for (uint32_t id = 0; id <= others.size(); id++) {
+    pollerOf(id).on_sleep = nullptr;
+    Processor& ending = at(id);
+    ending.stop(CloseReason::kDeadline);
+    EXPECT_FALSE(ending.turn());
+    EXPECT_FALSE(ending.turn());
+    EXPECT_EQ(ending.counters().connections.value(), 0u);
+    EXPECT_EQ(ending.counters().waiting_for_room.value(), 0u);
+    closed += ending.counters().closed.value();
+  }
+  EXPECT_EQ(closed, offered_);
+  EXPECT_TRUE(handovers.owners.empty());
   requests.clear();
   EXPECT_EQ(freePermits(requests), queued_max_requests_) << "permits were lost";
   processor.reset();
+  others.clear();
   EXPECT_EQ(kernel.descriptors(), 0u);
   EXPECT_EQ(kernel.misuses(), std::vector<std::string>());
   EXPECT_EQ(memory.live, 0);
   EXPECT_EQ(reply_memory.live, 0);
 }
 
-FakeConnection& ProcessorBench::offer(Processor::Offer expected) {
+FakeConnection& ProcessorBench::offer(Processor::Offer expected, uint32_t id) {
   FakeConnection& connection = kernel.connected();
   NewConnection accepted;
   accepted.fd = connection.fd();
   accepted.local = {"127.0.0.1", 9092};
   accepted.remote = {"127.0.0.1", static_cast<uint16_t>(kFirstClientPort + offered_)};
-  EXPECT_EQ(processor->offer(accepted, *this), expected);
+  EXPECT_EQ(at(id).offer(accepted, *this), expected);
   if (expected == Processor::Offer::kTaken) {
     offered_++;
   } else {
@@ -71,20 +88,20 @@ FakeConnection& ProcessorBench::offer(Processor::Offer expected) {
   return connection;
 }
 
-FakeConnection& ProcessorBench::connect() {
-  FakeConnection& connection = offer();
-  run();
+FakeConnection& ProcessorBench::connect(uint32_t id) {
+  FakeConnection& connection = offer(Processor::Offer::kTaken, id);
+  runOne(id);
   for (const Event& event : takeEvents()) events_.push_back(event);
   return connection;
 }
 
-int ProcessorBench::run(int most) {
+int ProcessorBench::runOne(uint32_t id, int most) {
   int turns = 0;
   do {
     turns++;
-    if (!processor->turn()) return turns;
-  } while (!poller.slept && turns < most);
-  EXPECT_TRUE(poller.slept) << "the loop spins";
+    if (!at(id).turn()) return turns;
+  } while (!pollerOf(id).slept && turns < most);
+  EXPECT_TRUE(pollerOf(id).slept) << "the loop spins";
   return turns;
 }
 
@@ -121,10 +138,16 @@ Taken ProcessorBench::claimOne() {
 
 void ProcessorBench::submit(std::vector<Command> commands) {
   uint32_t settled = 0;
-  for (const Command& command : commands) settled += command.settles;
-  auto* batch = new CommandBatch();
-  batch->commands = std::move(commands);
-  processor->submit(batch);
+  std::vector<CommandBatch*> batches(1 + others.size(), nullptr);
+  for (Command& command : commands) {
+    settled += command.settles;
+    CommandBatch*& batch = batches[command.channel.processor];
+    if (batch == nullptr) batch = new CommandBatch();
+    batch->commands.push_back(std::move(command));
+  }
+  for (uint32_t id = 0; id < batches.size(); id++) {
+    if (batches[id] != nullptr) at(id).submit(batches[id]);
+  }
   requests.release(static_cast<int32_t>(settled));
 }
 

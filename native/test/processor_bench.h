@@ -1,5 +1,5 @@
-// One processor over the fake kernel, stepped by the test, which also plays the request handlers.
-// At its end everything must be back: descriptors, memory, permits, counts.
+// One processor, or several, over the fake kernel, stepped by the test, which also plays the
+// request handlers. At its end everything must be back: descriptors, memory, permits, counts.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -46,6 +46,7 @@ struct BenchOptions {
   // Requests are for threads of a pool: test::PoolThread.
   bool has_pool = false;
   bool has_affinity = false;
+  uint32_t processors = 1;
 };
 
 class ProcessorBench final : public RoomListener, public CommandSink {
@@ -57,12 +58,16 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   ~ProcessorBench();
 
   // A client's connection, configured by a run of the processor.
-  FakeConnection& connect();
+  FakeConnection& connect(uint32_t id = 0);
   // The same, as it waits in the processor's queue.
-  FakeConnection& offer(Processor::Offer expected = Processor::Offer::kTaken);
+  FakeConnection& offer(Processor::Offer expected = Processor::Offer::kTaken, uint32_t id = 0);
 
   // Turns until the loop would sleep; how many. Fails the test if that takes more than `most`.
-  int run(int most = 1000);
+  int run(int most = 1000) { return runOne(0, most); }
+  int runOne(uint32_t id, int most = 1000);
+  // The processor with this id; `processor` is the first.
+  Processor& at(uint32_t id) { return id == 0 ? *processor : *others[id - 1]->processor; }
+  FakePoller& pollerOf(uint32_t id) { return id == 0 ? poller : others[id - 1]->poller; }
   bool turn() { return processor->turn(); }
 
   // What a handler thread does.
@@ -70,7 +75,7 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   std::vector<std::string> claimBodies(size_t most = 512);
   // Claims exactly one request.
   Taken claimOne();
-  // Hands commands to the processor and settles what they settle.
+  // Hands commands to their processors, in one batch each, and settles what they settle.
   void submit(std::vector<Command> commands);
   Command replyCommand(const Taken& request, std::string_view bytes, uint32_t settles = 1);
   static Command close(const ChannelId& channel, CloseReason reason);
@@ -100,11 +105,21 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   FakeConsumer consumer;
   FakePoller poller{kernel};
   RequestChannel requests;
+  Handovers handovers;
   std::unique_ptr<Processor> processor;
+  struct Other {
+    explicit Other(FakeKernel& kernel) : poller(kernel) {}
+    FakePoller poller;
+    std::unique_ptr<Processor> processor;
+  };
+  std::vector<std::unique_ptr<Other>> others;
   std::vector<Framing> framings;
   int room_calls = 0;
 
  private:
+  std::unique_ptr<Processor> makeProcessor(uint32_t id, const BenchOptions& options,
+                                           FakePoller& poller);
+
   const uint32_t queued_max_requests_;
   ChannelId last_opened_;
   uint64_t offered_ = 0;

@@ -56,7 +56,7 @@ TEST_F(SocketServerTest, EchoesOverEveryListenerAndProcessor) {
     for (Client& client : clients) expectEcho(client, "round " + std::to_string(round));
   }
   EXPECT_EQ(echo.opened, 8u);
-  for (const auto& processor : echo.server->processors()) {
+  for (const Processor* processor : echo.server->processors()) {
     EXPECT_EQ(processor->counters().connections.value(), 4u);
   }
   for (Client& client : clients) client.close();
@@ -138,7 +138,7 @@ TEST_F(SocketServerTest, ClientsComeAndGoInEveryWay) {
   }
   for (std::thread& thread : threads) thread.join();
   echo.awaitClosed(kThreads * kRounds);
-  for (const auto& processor : echo.server->processors()) {
+  for (const Processor* processor : echo.server->processors()) {
     EXPECT_EQ(processor->counters().connections.value(), 0u);
   }
 }

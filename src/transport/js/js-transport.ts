@@ -134,6 +134,9 @@ export class JsTransport<State = unknown> implements Transport<State> {
     this.#processor.reframe(connection as JsChannel<State>, framing, unread);
   }
 
+  /** Nothing to do: the event loop is the one processor. */
+  async resizeNetworkThreads(): Promise<void> {}
+
   drain(): void {
     if (this.#isEnding) return;
     this.#isEnding = true;

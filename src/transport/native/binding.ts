@@ -72,6 +72,8 @@ export interface NativeStartError {
 }
 
 export interface NativeProcessorCounters {
+  /** It has no thread: others have what was its. */
+  hasLeft: boolean;
   connections: number;
   opened: number;
   closed: number;
@@ -119,6 +121,10 @@ export interface NativeServer {
   retireHandler(place: number): void;
   /** Of {@link NativeRemains.waiting}: back to the queue if `wanted`, or nowhere. */
   endWaiting(processor: number, slot: number, generation: number, wanted: boolean): void;
+  /** Makes it serve with more or fewer threads; those that leave say so, see {@link isResizing}. */
+  resize(networkThreads: number): NativeStartError | undefined;
+  /** Whether threads are still to leave. */
+  isResizing(): boolean;
   drain(): void;
   stop(reason: number): void;
   counters(): NativeCounters;

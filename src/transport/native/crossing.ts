@@ -67,6 +67,7 @@ export const eventKinds = {
   held: 4,
   acceptError: 5,
   fatal: 6,
+  left: 7,
 } as const;
 
 export const framingKinds = {

@@ -47,6 +47,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   #isRef = true;
   #isDestroyed = false;
   #timer: NodeJS.Timeout | undefined;
+  /** Ends a resize that waits for threads to leave. */
+  #resized: (() => void) | null = null;
 
   constructor(binding: Binding, settings: Settings<State>, events: TransportEvents<State>) {
     super(settings, events, makeTables());
@@ -105,6 +107,16 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     if (host !== undefined) cause.address = host;
     if (port !== undefined) cause.port = port;
     return new OdradekError('ERR_ODRADEK_LISTEN', `${name}: ${cause.message}`, { cause });
+  }
+
+  async resizeNetworkThreads(threads: number): Promise<void> {
+    const error = this.#native?.resize(threads);
+    if (error !== undefined) throw this.#startError(error);
+    while (!this.#isDestroyed && this.#native?.isResizing()) {
+      await new Promise<void>((resolve) => {
+        this.#resized = resolve;
+      });
+    }
   }
 
   address(listener: string): Address | undefined {
@@ -188,6 +200,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       this.#opened(event);
     } else if (event.kind === eventKinds.acceptError) {
       this.#events.acceptError(systemError('accept', event.errno), this.#listenerName(event));
+    } else if (event.kind === eventKinds.left) {
+      this.#resized?.();
     } else if (event.kind === eventKinds.fatal) {
       const cause = systemError('poll', event.errno);
       this.#events.fatal(new OdradekError('ERR_ODRADEK_REACTOR_LOST', cause.message, { cause }));
@@ -287,6 +301,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     // What was given before leaves first.
     this.flush();
     this.#native?.drain();
+    this.#resized?.();
   }
 
   destroy(code: CloseCode): void {
@@ -300,6 +315,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     this.#native.stop(closeReasonNumbers[code]);
     this.takeEvents();
     this.commands = null;
+    this.#resized?.();
   }
 
   metrics(): TransportMetrics {
@@ -319,8 +335,10 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       requestQueueSize: counters?.queued ?? 0,
       pendingRequests: counters?.pending ?? 0,
       connectionsWaitingForRoom: sum('waitingForRoom'),
-      processors: processors.map(
-        ({ connections, turns, reads, writes, polls, wakes, idleUs }, id) => ({
+      processors: processors
+        .map((processor, id) => ({ ...processor, id }))
+        .filter(({ hasLeft }) => !hasLeft)
+        .map(({ id, connections, turns, reads, writes, polls, wakes, idleUs }) => ({
           id,
           connections,
           turns,
@@ -329,8 +347,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
           pollCalls: polls,
           wakeCalls: wakes,
           idleMs: idleUs / 1000,
-        }),
-      ),
+        })),
     };
   }
 
