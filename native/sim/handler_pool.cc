@@ -343,6 +343,7 @@ void HandlerPool::answerLate(bool with_never) {
 // --- Threads that are lost, come and go --------------------------------------------------------
 
 void HandlerPool::disturb() {
+  if (is_stopped_) return;
   const auto places = static_cast<uint32_t>(threads_.size());
   const uint32_t place = stage_.random.below(places);
   Thread* thread = threads_[place].get();
@@ -498,6 +499,7 @@ void HandlerPool::stop() {
     if (thread != nullptr) gone_.push_back(std::move(thread));
   }
   threads_.clear();
+  is_retired_.clear();
   for (auto& thread : gone_) {
     thread->handler->detach().letGo();
     thread->handler->leave();
