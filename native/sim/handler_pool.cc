@@ -135,6 +135,7 @@ void HandlerPool::deliver(Thread& thread, const Request& request, uint32_t ticke
     thread.handler->forget(request.channel);
     return request.block->release();
   }
+  checkOrder(thread, *session, request);
   if (request.sequence == session->next_sequence) {
     Flight& flight = session->flights[request.sequence];
     flight.at = session->client->deliveredBytes();
@@ -151,6 +152,24 @@ void HandlerPool::deliver(Thread& thread, const Request& request, uint32_t ticke
   found->second.state = Flight::State::kClaimed;
   found->second.thread = &thread;
   thread.held.push_back({request, ticket});
+}
+
+void HandlerPool::checkOrder(const Thread& thread, Session& session, const Request& request) {
+  const uint32_t place = thread.handler->place();
+  if (stage_.plan.pool_has_affinity) {
+    const uint32_t own = session.place.value_or(place);
+    SIM_CHECK(stage_.trace, "own-place", own == place || is_retired_[own],
+              "client %u: its requests are place %u's, and place %u has one",
+              session.client->number(), own, place);
+    session.place = place;
+    return;
+  }
+  // Those of a lost processor are nobody's.
+  const bool is_new = request.sequence == session.next_sequence;
+  const bool is_first = !is_new || stage_.plan.rate(Fault::kPollerLost) > 0 || putBack() == 0;
+  SIM_CHECK(stage_.trace, "put-back-first", is_first,
+            "client %u: request %u is claimed before %u that were put back",
+            session.client->number(), request.sequence, putBack());
 }
 
 void HandlerPool::startAll(Thread& thread) {

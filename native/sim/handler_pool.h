@@ -81,6 +81,8 @@ class HandlerPool final : public CommandSink {
     std::map<uint32_t, Flight> flights;
     uint32_t next_sequence = 0;
     uint32_t next_reply = 0;
+    // Of those that have claimed its requests, the last.
+    std::optional<uint32_t> place;
     bool is_cut = false;   // a command closed it
     bool is_over = false;  // a reply closed it
     Ended end;
@@ -120,6 +122,7 @@ class HandlerPool final : public CommandSink {
   void takeEvents(Thread& thread);
   void claim(Thread& thread);
   void deliver(Thread& thread, const Request& request, uint32_t ticket);
+  void checkOrder(const Thread& thread, Session& session, const Request& request);
   void startAll(Thread& thread);
   bool mayStart(const Thread& thread, const Held& held) const;
   void start(Thread& thread, Held& held, Session& session);
