@@ -348,8 +348,7 @@ void HandlerPool::answerLate(bool with_never) {
       if (held.is_started && (with_never || !held.is_never)) late.emplace_back(thread.get(), i);
     }
   }
-  const auto choice =
-      stage_.random.below(static_cast<uint32_t>(late.size() + orphans_.size()));
+  const auto choice = stage_.random.below(static_cast<uint32_t>(late.size() + orphans_.size()));
   if (choice >= late.size()) return answerOrphan(choice - late.size());
   const auto [thread, index] = late[choice];
   stage_.trace.note("handler thread %u answers late", thread->handler->place());
@@ -413,8 +412,7 @@ void HandlerPool::detach(Thread& thread) {
     Session* session = find(request.channel);
     if (session == nullptr) return false;
     Flight& flight = session->flights[request.sequence];
-    SIM_CHECK(stage_.trace, "remains-told-apart",
-              flight.thread == &thread && flight.state == from,
+    SIM_CHECK(stage_.trace, "remains-told-apart", flight.thread == &thread && flight.state == from,
               "client %u: request %u of a lost thread was in another state",
               session->client->number(), request.sequence);
     flight.state = to;

@@ -172,7 +172,8 @@ void World::checkEnd() {
             kernel_.descriptors());
   SIM_CHECK(trace_, "memory-returns", memory_.live() == 0, "%lld blocks of frames are out",
             static_cast<long long>(memory_.live()));
-  const int64_t replies = handlers_.memory.live + (pool_ == nullptr ? 0 : pool_->memory.live.load());
+  const int64_t replies =
+      handlers_.memory.live + (pool_ == nullptr ? 0 : pool_->memory.live.load());
   SIM_CHECK(trace_, "memory-returns", replies == 0, "%lld blocks of replies are out",
             static_cast<long long>(replies));
   SIM_CHECK(trace_, "no-misuse", kernel_.misuses().empty(), "%s",

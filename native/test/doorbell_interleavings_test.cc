@@ -107,6 +107,30 @@ TEST(Interleavings, AProcessorMissesNoPermitInWeakMemory) {
   expectRight<test::GrantScenario<BasicDoorbell, kRounds>>(Model::kWeak, kMany);
 }
 
+template <uint32_t kRequests, bool kLeaves = false, Use kUse = Use::kProduct>
+using Pool = test::PoolScenario<BasicDoorbell, kRequests, kLeaves, kUse>;
+
+TEST(Interleavings, AHandlerPoolMissesNoRequest) {
+  expectRight<Pool<kRounds + 1>>(Model::kSequential, kMany);
+}
+
+TEST(Interleavings, AHandlerPoolMissesNoRequestInWeakMemory) {
+  expectRight<Pool<kRounds>>(Model::kWeak, 100);
+}
+
+TEST(Interleavings, AHandlerPoolOfWhichOneThreadRetiresMissesNoRequest) {
+  expectRight<Pool<kRounds, true>>(Model::kSequential, 100);
+}
+
+TEST(Interleavings, APoolsThreadHasToBeKnownToRestAndToLookThen) {
+  expectFinding<Pool<1, false, Use::kRestsBlindly>>(Model::kSequential, "lost wake-up");
+  expectFinding<Pool<1, false, Use::kRestsUnknown>>(Model::kSequential, "lost wake-up");
+}
+
+TEST(Interleavings, APoolsThreadThatRetiresHasToPassOnThatItWasRung) {
+  expectFinding<Pool<1, true, Use::kKeepsTheRing>>(Model::kSequential, "lost wake-up");
+}
+
 // --- Mutants of the doorbell ---------------------------------------------------------------------
 
 template <template <template <typename> class> class Bell, Use kUse = Use::kProduct>

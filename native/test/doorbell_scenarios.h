@@ -37,6 +37,9 @@ enum class Use : uint8_t {
   kStaysAsleep,     // doesn't call awake() after its sleep
   kClearsLate,      // clears a flag after it has done what the flag asks for
   kAnnouncesFirst,  // tells of room before there is any
+  kRestsBlindly,    // is known to rest without a look at the queue
+  kRestsUnknown,    // sleeps without being known to rest
+  kKeepsTheRing,    // wants nothing more, and doesn't pass on that it was rung
 };
 
 constexpr size_t kProducers = 2;
@@ -411,6 +414,99 @@ class GrantScenario {
   ExploredAtomic<bool> permits_granted_{false, "permits_granted"};
   Sleeper<Bell> sleeper_{ExploredWake::Kind::kFlag};
   uint32_t collected_ = 0;
+};
+
+// A processor's requests for two threads of the handler pool: who has found nothing is known to
+// rest under the request channel's lock and sleeps then; who pushes takes one of those under the
+// lock and rings it after. With kLeaves the first thread wants requests no more after its first
+// turn.
+template <template <template <typename> class> class Bell, uint32_t kRequests, bool kLeaves = false,
+          Use kUse = Use::kProduct>
+class PoolScenario {
+ public:
+  static std::vector<const char*> threads() { return {"processor", "handler 1", "handler 2"}; }
+
+  void run(size_t thread) { thread == 0 ? push() : handle(thread - 1); }
+
+  void checkAtRest() {
+    if (claimed_[0] + claimed_[1] < kRequests) failLost(kRequests - claimed_[0] - claimed_[1]);
+  }
+
+ private:
+  static constexpr size_t kThreads = 2;
+  static constexpr size_t kNobody = kThreads;
+
+  // RequestChannel::push().
+  void push() {
+    for (uint32_t i = 0; i < kRequests; i++) {
+      Explorer::current().checkpoint(i);
+      ring(lock_.hold("pushes, wakes", [&] {
+        queued_ = queued_ + 1;
+        return takeSleeper();
+      }));
+    }
+  }
+
+  // HandlerSet::wake().
+  size_t takeSleeper() {
+    for (size_t i = 0; i < kThreads; i++) {
+      if (rests_[i] == 0) continue;
+      rests_[i] = 0;
+      return i;
+    }
+    return kNobody;
+  }
+  void ring(size_t thread) {
+    if (thread < kThreads) sleepers_[thread].ring();
+  }
+
+  // NativeHandler: onDoorbell(), claim(), rest().
+  void handle(size_t me) {
+    uint32_t turns = 0;
+    bool may_sleep = false;
+    do {
+      Explorer::current().checkpoint(claimed_[me] * 2 + (turns > 0 ? 1 : 0));
+      const bool wants = !kLeaves || me > 0 || turns == 0;
+      turns++;
+      if (wants) claim(me);
+      may_sleep = wants ? rest(me) : abstain(me);
+    } while (sleepers_[me].poll(may_sleep));
+  }
+
+  // RequestChannel::claimRun().
+  void claim(size_t me) {
+    claimed_[me] += lock_.hold("claims", [&] {
+      rests_[me] = 0;
+      if (queued_ == 0) return 0u;
+      queued_ = queued_ - 1;
+      return 1u;
+    });
+  }
+
+  bool rest(size_t me) {
+    return lock_.hold("rests", [&] {
+      if (kUse != Use::kRestsBlindly && queued_ > 0) return false;
+      if (kUse != Use::kRestsUnknown) rests_[me] = 1;
+      return true;
+    });
+  }
+
+  bool abstain(size_t me) {
+    ring(lock_.hold("wants nothing, wakes", [&] {
+      rests_[me] = 0;
+      if (kUse == Use::kKeepsTheRing || queued_ == 0) return kNobody;
+      return takeSleeper();
+    }));
+    return true;
+  }
+
+  ExploredLock lock_{"request channel"};
+  ExploredPlain<uint32_t> queued_{"queued"};
+  std::array<ExploredPlain<uint32_t>, kThreads> rests_{ExploredPlain<uint32_t>{"rests 1"},
+                                                       ExploredPlain<uint32_t>{"rests 2"}};
+  std::array<Sleeper<Bell>, kThreads> sleepers_{Sleeper<Bell>{ExploredWake::Kind::kCalls},
+                                                Sleeper<Bell>{ExploredWake::Kind::kCalls}};
+  std::array<uint32_t, kThreads> claimed_{};
 };
 
 }  // namespace odradek::test

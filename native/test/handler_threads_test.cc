@@ -247,8 +247,8 @@ TEST_P(HandlerThreads, ThatAreLostAndReplacedLoseNothingAndDoNothingTwice) {
     const uint64_t claims = random() % 30;
     while (threads[place]->claimed() < claims && left > 0) std::this_thread::yield();
     giveUp(server, place, record);
-    const auto lost = std::exchange(
-        threads[place], std::make_unique<HandlerThread>(server, place, record, ++seed));
+    const auto lost = std::exchange(threads[place],
+                                    std::make_unique<HandlerThread>(server, place, record, ++seed));
   }
   is_enough = true;
   for (std::thread& client : clients) client.join();

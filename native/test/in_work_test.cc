@@ -10,7 +10,6 @@
 namespace odradek {
 namespace {
 
-
 class InWorkTest : public testing::Test {
  protected:
   ~InWorkTest() override { EXPECT_EQ(memory.live, 0); }

@@ -46,7 +46,8 @@ class PoolThread final : public Waker {
   PoolThread(uint32_t place, RequestChannel& requests, CommandSink& processors,
              uint32_t max_in_flight = 1, uint32_t capacity = 130)
       : marks_(capacity + 1) {
-    handler = std::make_shared<RequestHandler>(place, capacity, max_in_flight, requests, processors);
+    handler =
+        std::make_shared<RequestHandler>(place, capacity, max_in_flight, requests, processors);
     requests.enter(place, handler);
     EXPECT_TRUE(handler->enter(*this, marks_.data()));
   }

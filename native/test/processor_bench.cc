@@ -25,9 +25,9 @@ Block* blockOf(Memory& memory, std::string_view bytes) {
 
 ProcessorBench::ProcessorBench(BenchOptions options)
     : requests(options.queued_max_requests, options.max_pending_requests, consumer,
-               options.has_pool ? std::make_unique<HandlerSet>(options.has_affinity,
-                                                               options.max_in_flight)
-                                : nullptr),
+               options.has_pool
+                   ? std::make_unique<HandlerSet>(options.has_affinity, options.max_in_flight)
+                   : nullptr),
       framings{options.framing},
       queued_max_requests_(options.queued_max_requests) {
   framings.reserve(16);  // the processor keeps pointers to them

@@ -135,9 +135,8 @@ TEST(ProcessorPool, NothingLeavesBehindAReplyThatCloses) {
 TEST(ProcessorPool, EarlyRepliesOfAConnectionThatIsCutDontLeave) {
   Exchange exchange({"a", "b"});
   exchange.answer(1, "B");
-  exchange.bench.submit(
-      {ProcessorBench::close(exchange.thread.held()[0].request.channel,
-                             CloseReason::kClosedByService)});
+  exchange.bench.submit({ProcessorBench::close(exchange.thread.held()[0].request.channel,
+                                               CloseReason::kClosedByService)});
   exchange.bench.run();
   EXPECT_TRUE(exchange.client.sawEnd());
   EXPECT_EQ(kindsOf(exchange.thread.takeEvents()), (std::vector{Event::Kind::kReset}));

@@ -558,9 +558,10 @@ TEST(RequestHandler, PartsGetTheSequenceOfTheReplyThatTheyBelongTo) {
   Command hold = replyOf(7, 0, 0);
   hold.kind = Command::Kind::kHold;
   std::vector<Command> commands = {
-      replyOf(7, 0, 0), replyOf(7, 0, 0), replyOf(7, 5, 1),  // two parts and the last
-      replyOf(7, 0, 0), hold,                                // bytes that answer nothing
-      replyOf(7, 0, 0), replyOf(8, 9, 1),                    // of another connection
+      replyOf(7, 0, 0), replyOf(7, 0, 0),
+      replyOf(7, 5, 1),                    // two parts and the last
+      replyOf(7, 0, 0), hold,              // bytes that answer nothing
+      replyOf(7, 0, 0), replyOf(8, 9, 1),  // of another connection
       replyOf(7, 0, 0),
   };
   tieParts(commands);
