@@ -107,10 +107,10 @@ TEST_F(HandlerSetTest, ANewConnectionGoesWhereTheFewestAre) {
   HandlerSet set(true, 1);
   for (const uint32_t place : {0, 1, 2}) set.enter(place, handler(place));
   for (const uint32_t place : {0, 1, 2, 0, 1, 2}) EXPECT_EQ(set.assign(), place);
-  set.unassign(1);
+  set.unassign(1, ChannelId());
   EXPECT_EQ(set.assign(), 1u);
   set.leave(2);
-  set.unassign(2);
+  set.unassign(2, ChannelId());
   EXPECT_EQ(set.assign(), 2u) << "its thread will be replaced";
 }
 
@@ -129,21 +129,22 @@ TEST_F(HandlerSetTest, WhatARetiredPlaceHadGoesOn) {
   HandlerSet set(true, 1);
   for (const uint32_t place : {0, 1, 2}) set.enter(place, handler(place));
   for (int i = 0; i < 6; i++) set.assign();
-  set.unassign(1);
-  set.push(requestOf(7, 0, 2));
+  const Request moved = requestOf(7, 0, 2);
+  set.unassign(1, ChannelId());
+  set.push(moved);
   set.retire(2);
   EXPECT_FALSE(set.hasRequests(2));
   EXPECT_TRUE(set.hasRequests(1)) << "it has the fewest connections";
-  // The heir retires, too: what was the first one's goes along.
+  // The heir retires, too: what was the first one's goes along, and what comes later follows.
   set.retire(1);
   set.push(requestOf(7, 1, 2));
   EXPECT_EQ(takeRun(set, 0), (Numbers{0, 1}));
-  set.leave(2);
-  set.leave(1);
-  for (const uint32_t place : {0, 0, 1, 2, 2}) set.unassign(place);
-  EXPECT_EQ(set.assign(), 0u);
+  set.putBack({moved});
+  EXPECT_EQ(takeRun(set, 0), (Numbers{0}));
+  // It ends where it is now: two connections are left there.
+  set.unassign(2, moved.channel);
   set.enter(3, handler(3));
-  EXPECT_EQ(set.assign(), 3u) << "one connection less than the heir of all";
+  for (const uint32_t place : {3, 3, 0}) EXPECT_EQ(set.assign(), place);
 }
 
 TEST_F(HandlerSetTest, SleepersAreWokenOnceThoseWithTheLeastInWorkFirst) {
@@ -203,7 +204,9 @@ using HandlerSetDeathTest = HandlerSetTest;
 TEST_F(HandlerSetDeathTest, TheLastPlaceCannotRetire) {
   HandlerSet set(true, 1);
   set.enter(0, handler(0));
-  EXPECT_DEATH(set.retire(0), "broken: best != kNoPlace");
+  set.assign();
+  set.retire(0);
+  EXPECT_DEATH(set.push(requestOf(7, 0, 0)), "broken: best != kNoPlace");
 }
 
 }  // namespace
