@@ -46,7 +46,8 @@ struct Record {
   void start(const Request& request) {
     Connection& connection = of(request.channel);
     if (connection.started[request.sequence].fetch_add(1) != 0) twice++;
-    if (is_one_at_a_time && connection.next.load() != request.sequence) together++;
+    // It is beyond this one already if the thread was given up just now.
+    if (is_one_at_a_time && connection.next.load() < request.sequence) together++;
   }
 
   // Before the answer is given; one that was given up may say so too late.
