@@ -106,6 +106,11 @@ describe.each(placements)('server.close() (%s)', (transport) => {
     const idle = {
       networkProcessorAvgIdlePercent: expect.any(Number),
       requestHandlerAvgIdlePercent: expect.any(Number),
+      handlerThreads: metrics.handlerThreads.map((thread) => ({
+        ...thread,
+        idleMs: expect.any(Number),
+        idlePercent: expect.any(Number),
+      })),
       processors: metrics.processors.map((processor) => ({
         ...processor,
         idleMs: expect.any(Number),

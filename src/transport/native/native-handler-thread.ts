@@ -105,6 +105,10 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   }
 
   #receive(message: ToNativeHandler): void {
+    if (message.kind === 'end') {
+      this.#end(message.code);
+      return;
+    }
     if (message.kind === 'retire') {
       this.#isRetiring = true;
       this.onDoorbell();
@@ -113,6 +117,17 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     const settle = this.#asked.get(message.id);
     this.#asked.delete(message.id);
     settle?.(replyOf(message));
+  }
+
+  /** The core tells nothing any more: what is here ends by the server's word. */
+  #end(code: CloseCode): void {
+    this.takeEvents();
+    this.commands = null;
+    for (const slots of this.#connections) {
+      for (const connection of slots ?? []) {
+        if (connection !== undefined) this.#ended(connection, code);
+      }
+    }
   }
 
   // --- What the core delivers -------------------------------------------------------------------
@@ -205,14 +220,17 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   #closed(connection: ThreadConnection, event: NativeEvent): void {
     const slots = this.#connections[connection.processor];
     if (slots !== undefined) slots[connection.slot] = undefined;
-    const code = closeCodeOf(event.reason);
+    if (connection.inFlight + connection.backlog.length > 0) {
+      this.#native.forget(connection.processor, connection.slot, connection.generation);
+    }
+    this.#ended(connection, closeCodeOf(event.reason));
+  }
+
+  #ended(connection: ThreadConnection, code: CloseCode): void {
     for (const request of connection.awaitingSent.values()) {
       request.settleSent({ ok: false, reason: code });
     }
     connection.awaitingSent.clear();
-    if (connection.inFlight + connection.backlog.length > 0) {
-      this.#native.forget(connection.processor, connection.slot, connection.generation);
-    }
     connection.end(code);
     this.#pool.ended(connection);
   }

@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { CloseCode } from '../../close-reason.js';
 import type { PackedError } from '../../handler-pool/error-crossing.js';
 import type { NativeFraming } from './binding.js';
 
@@ -66,4 +67,6 @@ export type ToNativeHandler =
       readonly bytes: Uint8Array | null;
       readonly close: boolean;
     }
-  | { readonly kind: 'retire' };
+  | { readonly kind: 'retire' }
+  /** The server has ended, and its connections with it. */
+  | { readonly kind: 'end'; readonly code: CloseCode };

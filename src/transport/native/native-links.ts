@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import type { CloseCode } from '../../close-reason.js';
 import type { OdradekError } from '../../errors.js';
 import { unpackError } from '../../handler-pool/error-crossing.js';
 import { ownBytes } from '../../handler-pool/own-bytes.js';
@@ -69,6 +70,11 @@ export class NativeLinks<State> implements HandlerLinks {
     if (place !== undefined) this.host.server()?.retireHandler(place);
   }
 
+  /** The server ends: its threads end their connections, too. */
+  end(code: CloseCode): void {
+    for (const link of this.#links) link.end(code);
+  }
+
   /** Hears what threads have said already: they say it before the core knows of it. */
   catchUp(): void {
     for (const link of this.#links) link.catchUp();
@@ -119,6 +125,10 @@ class NativeLink<State> implements HandlerLink {
       this.#retired = resolve;
       this.#say({ kind: 'retire' });
     });
+  }
+
+  end(code: CloseCode): void {
+    this.#say({ kind: 'end', code });
   }
 
   detach(error: OdradekError): Detached {

@@ -313,6 +313,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     if (this.#native === null) return;
     this.flush();
     this.#native.stop(closeReasonNumbers[code]);
+    this.#links?.end(code);
     this.takeEvents();
     this.commands = null;
     this.#resized?.();
