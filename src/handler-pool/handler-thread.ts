@@ -90,9 +90,9 @@ export class HandlerThread {
     this.#control.postMessage(message, transferList);
   }
 
-  /** For how long its event loop had nothing to do. */
+  /** For how long its event loop had nothing to do. Of a thread that is ending Node says -1. */
   get idleMs(): number {
-    return this.#worker.performance.eventLoopUtilization().idle;
+    return Math.max(0, this.#worker.performance.eventLoopUtilization().idle);
   }
 
   /** Whether the process stays alive for it. */
