@@ -63,7 +63,9 @@ export class Client {
   #mayFail = false;
   #next = null;
   #error = null;
-  #timer;
+  #idling;
+  #resting;
+  #resetting;
 
   /** `phase` has the port, draws ids, and hears of changes. */
   constructor(phase, number, random) {
@@ -93,7 +95,7 @@ export class Client {
     this.port = this.#socket.localPort;
     this.#phase.connected(this);
     if (this.#manner === 'idle') {
-      this.#timer = setTimeout(() => this.finish(), this.#random.below(3000));
+      this.#idling = setTimeout(() => this.finish(), this.#random.below(3000));
     }
     this.#fill();
   }
@@ -107,7 +109,7 @@ export class Client {
   /** No new requests: it goes in its manner, soon. */
   finish() {
     this.#left = 0;
-    clearTimeout(this.#timer);
+    clearTimeout(this.#idling);
     if (this.port > 0) this.#fill();
   }
 
@@ -179,9 +181,10 @@ export class Client {
   #reset() {
     this.#deed = 'reset';
     if (this.#random.below(2) === 0) this.#socket.write(this.#partOfFrame());
+    clearTimeout(this.#resting);
     this.#socket.pause();
     // What was written may leave first, and replies may come that nobody reads.
-    this.#timer = setTimeout(() => this.#socket.resetAndDestroy(), this.#random.below(30));
+    this.#resetting = setTimeout(() => this.#socket.resetAndDestroy(), this.#random.below(30));
   }
 
   #receive(chunk) {
@@ -202,7 +205,7 @@ export class Client {
   /** Nobody reads for a while. */
   #rest() {
     this.#socket.pause();
-    this.#timer = setTimeout(() => this.#socket.resume(), this.#random.below(300));
+    this.#resting = setTimeout(() => this.#socket.resume(), this.#random.below(300));
   }
 
   #check(body) {
@@ -210,7 +213,9 @@ export class Client {
     const { id, text, filling } = readReply(body);
     this.replies++;
     if (request === undefined) return this.#mistake(`a reply to ${id}, and nothing was asked`);
-    if (request.id !== id) return this.#mistake(`a reply to ${id} where ${request.id} was due`);
+    if (request.id !== id) {
+      return this.#mistake(`a reply to ${id} where that to ${describe(request)} was due`);
+    }
     if (text !== '') return this.#checkError(request, text);
     const length = request.command === 'echo' ? request.bodyBytes : request.replyBytes;
     if (filling.length !== length || !isFilledWith(filling, id)) {
@@ -238,13 +243,17 @@ export class Client {
 
   #closed() {
     this.isGone = true;
-    clearTimeout(this.#timer);
+    this.#stopTimers();
     this.#phase.gone(this);
   }
 
   stop() {
-    clearTimeout(this.#timer);
+    this.#stopTimers();
     this.#socket.destroy();
+  }
+
+  #stopTimers() {
+    for (const timer of [this.#idling, this.#resting, this.#resetting]) clearTimeout(timer);
   }
 
   #mistake(text) {
@@ -307,6 +316,7 @@ export class Client {
   }
 }
 
-function describe({ id, sequence, command, argument, bodyBytes, replyBytes }) {
-  return `${command}(${argument}) ${id}, number ${sequence}, ${bodyBytes} to ${replyBytes} bytes`;
+function describe(request) {
+  const { id, sequence, command, isFatal, argument, bodyBytes, replyBytes } = request;
+  return `${isFatal ? 'fatal ' : ''}${command}(${argument}) ${id}, number ${sequence}, ${bodyBytes} to ${replyBytes} bytes`;
 }

@@ -67,7 +67,11 @@ const commands = {
     const eaten = [];
     for (;;) eaten.push(new Array(10_000).fill(eaten.length));
   },
-  hang: () => new Promise(() => undefined),
+  // Beyond any time-out; one that never answered would keep its place in the thread for ever.
+  hang: async (request) => {
+    await sleep(2500);
+    return made(request);
+  },
   stick: () => {
     for (;;);
   },
