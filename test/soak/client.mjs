@@ -214,7 +214,9 @@ export class Client {
     this.replies++;
     if (request === undefined) return this.#mistake(`a reply to ${id}, and nothing was asked`);
     if (request.id !== id) {
-      return this.#mistake(`a reply to ${id} where that to ${describe(request)} was due`);
+      const asked = this.#waiting.find((other) => other.id === id);
+      const what = asked === undefined ? `a reply to ${id}` : `the reply to ${describe(asked)}`;
+      return this.#mistake(`${what} where that to ${describe(request)} was due: ${text}`);
     }
     if (text !== '') return this.#checkError(request, text);
     const length = request.command === 'echo' ? request.bodyBytes : request.replyBytes;
