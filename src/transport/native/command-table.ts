@@ -57,8 +57,18 @@ export class CommandTable {
     this.#slab = slab;
   }
 
-  /** Frames bytes and sends them; {@link settle} says what they settle. */
-  frame(connection: Target, framer: ReplyFramer, reply: Uint8Array | readonly Uint8Array[]): void {
+  /**
+   * Frames bytes and sends them; {@link settle} says what they settle. Where that is the request
+   * `sequence`, they share no entry with replies that it doesn't follow: those of several threads
+   * stand between them.
+   */
+  frame(
+    connection: Target,
+    framer: ReplyFramer,
+    reply: Uint8Array | readonly Uint8Array[],
+    sequence: number | null = null,
+  ): void {
+    if (sequence !== null && !this.#isFollowedBy(sequence)) this.#open = null;
     const bytes = this.#keepsRepliesWhole ? this.#gather(framer, reply) : reply;
     const isWhole = bytes instanceof Uint8Array;
     let length = 0;
@@ -99,6 +109,14 @@ export class CommandTable {
     }
     // The core copies large parts inside the call, and the handler may change them after this one.
     if (this.#larges.length > 0) this.flush();
+  }
+
+  /** Whether the last entry may have bytes of this request's reply, too. */
+  #isFollowedBy(sequence: number): boolean {
+    if (this.#open === null) return true;
+    const at = this.#at(this.#count - 1);
+    const settled = this.#table[at + field.settles] as number;
+    return settled === 0 || this.#table[at + field.sequence] === (sequence - settled) >>> 0;
   }
 
   accept(connection: Target): void {

@@ -278,10 +278,13 @@ export abstract class NativeSide<State> {
     const connection = request.connection as NativeConnection<State>;
     const commands = this.commands;
     if (commands === null || connection.ended) return;
-    if (bytes !== null) commands.frame(connection, request.framer, bytes);
+    const isCustom = request instanceof CustomRequest;
+    if (bytes !== null) {
+      commands.frame(connection, request.framer, bytes, isCustom ? null : request.sequence);
+    }
     // A close instead of a reply leaves the request without an answer.
     const isAnswered = bytes !== null || closeCode === null;
-    if (request instanceof CustomRequest) {
+    if (isCustom) {
       this.#replyCustom(connection, request, isAnswered, closeCode);
       return;
     }
