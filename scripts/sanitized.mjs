@@ -1,11 +1,12 @@
 // The addon under a sanitizer, in Node: builds it beside build/Release; then runs under ASan and
-// UBSan the TypeScript suite and the lifetimes, under TSan the lifetimes alone (V8 and vitest's
-// bundler are not instrumented, and what TSan takes for races there would be the whole report).
+// UBSan the TypeScript suite, the lifetimes and the soak, under TSan the last two alone (V8 and
+// vitest's bundler are not instrumented, and what TSan takes for races there would be the whole
+// report).
 //
-//   node scripts/sanitized.mjs asan|tsan [what lifetimes.mjs takes]
+//   node scripts/sanitized.mjs asan|tsan [what lifetimes.mjs takes] [--soak N]
 //
-// Ends with `N passed, N failed, N skipped` over the tests of the suite, what the sanitizer reported
-// over them, and the lifetimes as one.
+// The soak takes N seconds, by default 20. Ends with `N passed, N failed, N skipped` over the tests
+// of the suite, what the sanitizer reported over them, and the lifetimes and the soak as one each.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +14,8 @@ import { buildArguments, Sanitizer, sanitizerNames } from './sanitizer.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const [name, ...forLifetimes] = process.argv.slice(2);
+const soakAt = forLifetimes.indexOf('--soak');
+const soakSeconds = soakAt < 0 ? '20' : forLifetimes.splice(soakAt, 2)[1];
 let passed = 0;
 let failed = 0;
 let skipped = 0;
@@ -24,8 +27,8 @@ function run(command, args, environment = {}) {
 }
 
 /**
- * The behavioural suite and the Kafka clients; test/lifetime has processes of its own. In threads,
- * since vitest kills its processes when they are done, and a killed process checks no leaks.
+ * The behavioural suite and the Kafka clients; lifetimes and the soak have processes of their own.
+ * In threads, since vitest kills its processes when they are done, and a killed process checks no leaks.
  */
 function suite() {
   const sanitizer = new Sanitizer(name);
@@ -33,7 +36,8 @@ function suite() {
   const report = `${root}build/test-results/ts-${name}.json`;
   rmSync(report, { force: true });
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const args = ['vitest', 'run', '--pool=threads', '--exclude', 'test/lifetime/**', ...reporters];
+  const ownProcesses = ['test/lifetime/**', 'test/soak/**'].flatMap((path) => ['--exclude', path]);
+  const args = ['vitest', 'run', '--pool=threads', ...ownProcesses, ...reporters];
   // Everything is slower here, and the suite's time-outs are for hangs.
   const isOk = run('npx', [...args, '--testTimeout=120000'], sanitizer.environment);
   const json = JSON.parse(readFileSync(report, 'utf8'));
@@ -53,8 +57,14 @@ if (!sanitizerNames.includes(name)) {
 }
 if (run('npx', buildArguments(name))) {
   if (name === 'asan') suite();
-  if (run('node', ['scripts/lifetimes.mjs', '--sanitizer', name, ...forLifetimes])) passed++;
-  else failed++;
+  const processes = [
+    ['scripts/lifetimes.mjs', '--sanitizer', name, ...forLifetimes],
+    ['scripts/soak.mjs', '--sanitizer', name, '--seconds', soakSeconds],
+  ];
+  for (const args of processes) {
+    if (run('node', args)) passed++;
+    else failed++;
+  }
 } else {
   failed++;
 }
