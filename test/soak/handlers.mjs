@@ -14,7 +14,7 @@ export function setup({ data }) {
   isExclusive = data.isExclusive;
 }
 
-/** Has to leave its connections to nobody: a thread that leaves has answered. */
+/** Takes a moment, as programs do that close what they have open. */
 export async function teardown() {
   await new Promise((resolve) => setImmediate(resolve));
 }

@@ -49,7 +49,6 @@ export class Phase {
   #calls = new Map();
   #nextCall = 0;
   #isOver = false;
-  #hasLoss = false;
   #mistakes = [];
   #wake = () => undefined;
   #counts = { connections: 0, requests: 0, replies: 0, errorReplies: 0, strikes: 0, resizes: 0 };
@@ -97,10 +96,9 @@ export class Phase {
     return this.#nextId++;
   }
 
-  /** Whether something has happened by which requests fail so. */
+  /** Whether requests may fail so. How many were lost is compared at the end. */
   explains(code) {
-    if (code === 'ERR_ODRADEK_HANDLER_TIMEOUT') return this.#plan.handlerTimeoutMs > 0;
-    return this.#hasLoss;
+    return code !== 'ERR_ODRADEK_HANDLER_TIMEOUT' || this.#plan.handlerTimeoutMs > 0;
   }
 
   gone(client) {
@@ -138,7 +136,6 @@ export class Phase {
 
   #hear(message) {
     if (message.event === 'port') this.port = message.port;
-    if (message.event === 'lost') this.#hasLoss = true;
     if (message.event === 'closed') this.#closed(message);
     this.#calls.get(message.number)?.(message);
     this.#wake();

@@ -1,5 +1,5 @@
 // The soak's server, in a process of its own: does what the driver asks for by messages, and tells of
-// every connection's end and of every thread that is lost. When it is told to close, it says what is
+// every connection's end. When it is told to close, it says what is
 // left, and must then end by itself. Runs on the built package.
 import { readdirSync, readFileSync } from 'node:fs';
 import { SocketServer } from 'odradek';
@@ -48,10 +48,9 @@ const server = new SocketServer({
 server.on('connectionClosed', ({ remotePort }, reason) => {
   process.send({ event: 'closed', port: remotePort, reason });
 });
-server.on('handlerThreadLost', ({ started, error }) => {
+server.on('handlerThreadLost', ({ started }) => {
   told.losses++;
   told.started += started;
-  process.send({ event: 'lost', text: error.message });
 });
 server.on('handlerError', (error, request) => {
   // A hook or a teardown.

@@ -7,6 +7,7 @@ import {
   makeCloseReason,
 } from '../../close-reason.js';
 import { OdradekError } from '../../errors.js';
+import { Fifo } from '../../fifo.js';
 import type { Framing } from '../../framing.js';
 import type { HandlerLinks, HandlerLinksEvents } from '../../handler-pool/thread-protocol.js';
 import type { TransportMetrics } from '../../metrics.js';
@@ -39,6 +40,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   readonly #binding: Binding;
   /** By processor and slot. */
   readonly #connections: (NativeConnection<State> | undefined)[][] = [];
+  /** Events that were taken from the core and not handled. */
+  readonly #untaken = new Fifo<NativeEvent>();
   /** Connections whose opening was reported and whose end was not. */
   #open = 0;
   #native: NativeServer | null = null;
@@ -129,11 +132,18 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   links(events: HandlerLinksEvents<State>): HandlerLinks {
     const host = {
       server: () => this.#native,
-      find: ({ processor, slot, generation }: ConnectionName) =>
-        this.#find(processor, slot, generation),
+      find: (name: ConnectionName) => this.#findNamed(name),
     };
     this.#links = new NativeLinks(this.#settings, host, events);
     return this.#links;
+  }
+
+  /** A thread may tell of a connection before this one has taken the event of its opening. */
+  #findNamed({ processor, slot, generation }: ConnectionName): NativeConnection<State> | undefined {
+    const known = this.#find(processor, slot, generation);
+    if (known !== undefined) return known;
+    this.takeEvents();
+    return this.#find(processor, slot, generation);
   }
 
   override reply(
@@ -192,7 +202,13 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   }
 
   protected takeEvents(): void {
-    for (const event of this.#native?.takeEvents() ?? []) this.#handleEvent(event);
+    for (const event of this.#native?.takeEvents() ?? []) this.#untaken.push(event);
+    // One of them may lead here again: the order stays.
+    let event = this.#untaken.shift();
+    while (event !== undefined) {
+      this.#handleEvent(event);
+      event = this.#untaken.shift();
+    }
   }
 
   #handleEvent(event: NativeEvent): void {
@@ -250,10 +266,11 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   }
 
   #closed(connection: NativeConnection<State>, event: NativeEvent): void {
+    const code = closeCodeOf(event.reason);
+    // What the service said of it is said to a connection that is still known.
+    if (code === 'CLOSED_BY_SERVICE') this.#links?.catchUp();
     const slots = this.#connections[connection.processor];
     if (slots !== undefined) slots[connection.slot] = undefined;
-    const code = closeCodeOf(event.reason);
-    if (code === 'CLOSED_BY_SERVICE') this.#links?.catchUp();
     if (connection.waiting.length > 0) {
       connection.ended = true;
       this.#endWaiting(connection);
