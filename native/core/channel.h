@@ -70,8 +70,6 @@ struct Channel {
   bool is_halted = false;
   // Nothing is cut or read until a command sets the framing of what follows.
   bool is_held = false;
-  // With a handler pool: a reply that closes the connection was given.
-  bool has_last_reply = false;
   // Closing: requests still in handlers' hands are not waited for, and their replies don't leave.
   bool is_cut = false;
 

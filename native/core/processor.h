@@ -188,7 +188,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void applyCommands();
   void apply(Command& command);
   void applyReply(Channel& channel, Command& command);
-  void giveReply(Channel& channel, Segment segment, CloseReason reason);
+  void giveReply(Channel& channel, const Segment& segment, CloseReason reason);
   void applyClose(Channel& channel, const Command& command);
   void applyHold(Channel& channel, const Command& command);
   void applySetFraming(Channel& channel, Command& command);

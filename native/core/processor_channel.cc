@@ -133,19 +133,15 @@ void Processor::applyReply(Channel& channel, Command& command) {
 }
 
 // Its turn has come.
-void Processor::giveReply(Channel& channel, Segment segment, CloseReason reason) {
+void Processor::giveReply(Channel& channel, const Segment& segment, CloseReason reason) {
   channel.next_reply += segment.settles;
   if (!channel.isLive() || channel.is_cut) return settle(channel, segment, false);
-  if (channel.has_last_reply) {
-    // What other threads answer, not knowing of it, doesn't leave.
-    if (segment.block != nullptr) std::exchange(segment.block, nullptr)->release();
-    segment.length = 0;
-    segment.discarded = true;
-  }
   channel.send.push(segment);
   if (reason != CloseReason::kNone) {
-    channel.has_last_reply = requests_.hasPool();
     beginClose(channel, reason);
+    // Other threads may have begun what stands behind it, and don't know: nobody waits for that.
+    channel.is_cut = requests_.hasPool();
+    if (channel.is_cut && channel.outstanding > segment.settles) postReset(channel);
   }
   if (channel.in_touched) return;
   channel.in_touched = true;

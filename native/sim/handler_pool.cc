@@ -539,13 +539,17 @@ HandlerPool::Ended HandlerPool::closed(const ChannelId& channel, bool is_stopped
             "client %u: closed with %zu requests in handlers' hands", session.client->number(),
             session.flights.size());
   for (const Request& request : session.waiting) request.block->release();
+  // At a stop they are in the queue still.
+  for (const auto& [sequence, flight] : session.flights) {
+    left_behind_ += flight.state == Flight::State::kPutBack ? 1 : 0;
+  }
   Ended end = std::move(session.end);
   sessions_.erase(found);
   return end;
 }
 
 uint32_t HandlerPool::putBack() const {
-  uint32_t count = 0;
+  uint32_t count = left_behind_;
   for (const auto& [key, session] : sessions_) {
     for (const auto& [sequence, flight] : session.flights) {
       count += flight.state == Flight::State::kPutBack ? 1 : 0;

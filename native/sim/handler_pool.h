@@ -144,6 +144,8 @@ class HandlerPool final : public CommandSink {
   RequestChannel& requests_;
   const std::function<void(Command, std::string_view)> give_;
   const ProcessorList& processors_;
+  // Requests that were put back, of connections that have ended since.
+  uint32_t left_behind_ = 0;
   std::map<uint16_t, Client*> clients_;
   std::map<Key, Session> sessions_;
   // By place; null: to be replaced, or retired.
