@@ -319,6 +319,11 @@ class ThreadConnection extends NativeConnection<unknown> {
   /** Other threads may run requests of it at the same time. */
   isShared = false;
 
+  /** Other threads may still have what comes before the reply: the core cuts when its turn comes. */
+  override closedBy(code: CloseCode): void {
+    if (!this.isShared) super.closedBy(code);
+  }
+
   override setFraming(framing: Framing): void {
     if (this.isShared) {
       throw new OdradekError(
