@@ -52,6 +52,9 @@ export interface ServerEvents<State> {
 
 const defaultCloseTimeoutMs = 5000;
 
+/** When to look again for connections whose opening or end is still to be told. */
+const unheardMs = 1;
+
 /** What handler threads get for their `teardown` even where `close()` has reached its deadline. */
 const leastTeardownMs = 100;
 
@@ -294,6 +297,11 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     for (const connection of this.#connections) {
       const exempt = this.#exempt.get(connection);
       if (exempt === undefined || connection.order?.isBehind(exempt)) return;
+    }
+    // One may be open, and even answered by a handler thread, before this thread has heard of it.
+    if (this.#transport.openConnections > this.#connections.size) {
+      setTimeout(() => this.#checkDrained(), unheardMs);
+      return;
     }
     this.#drained();
   }

@@ -90,6 +90,9 @@ export interface Transport<State = unknown> {
   /** Ends at once: closes every connection with `code` and lets go of everything. Idempotent. */
   destroy(code: CloseCode): void;
 
+  /** Connections that its loops have, among them such as were not reported yet. */
+  readonly openConnections: number;
+
   metrics(): TransportMetrics;
   ref(): void;
   unref(): void;

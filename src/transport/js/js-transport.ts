@@ -150,6 +150,10 @@ export class JsTransport<State = unknown> implements Transport<State> {
     this.#processor.destroy(code);
   }
 
+  get openConnections(): number {
+    return this.#processor.channels.size;
+  }
+
   metrics(): TransportMetrics {
     const { counters, channels, requestChannel } = this.#processor;
     return {

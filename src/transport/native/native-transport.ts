@@ -336,6 +336,11 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     this.#resized?.();
   }
 
+  get openConnections(): number {
+    const processors = this.#native?.counters().processors ?? [];
+    return processors.reduce((sum, { connections }) => sum + connections, 0);
+  }
+
   metrics(): TransportMetrics {
     const counters = this.#native?.counters();
     const processors = counters?.processors ?? [];
