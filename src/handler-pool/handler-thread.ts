@@ -1,13 +1,9 @@
-import {
-  MessageChannel,
-  type MessagePort,
-  receiveMessageOnPort,
-  Worker,
-} from 'node:worker_threads';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { OdradekError } from '../errors.js';
 import { unpackError } from './error-crossing.js';
 import { moduleError } from './handler-module.js';
 import type { HandlerPoolSettings } from './handler-pool-options.js';
+import { receiveAll } from './receive-all.js';
 import {
   type FromThread,
   type HandlerLink,
@@ -163,11 +159,7 @@ export class HandlerThread {
   }
 
   #ended(exitCode: number): void {
-    let left = receiveMessageOnPort(this.#control);
-    while (left !== undefined) {
-      this.#receive(left.message);
-      left = receiveMessageOnPort(this.#control);
-    }
+    receiveAll<FromThread>(this.#control, (message) => this.#receive(message));
     this.#control.close();
     const isLost = !this.#isOver;
     this.#isOver = true;

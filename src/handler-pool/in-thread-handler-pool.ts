@@ -7,6 +7,7 @@ import { ReplyOrder } from '../reply-order.js';
 import type { ServerRequest } from '../request.js';
 import type { HandlerTransport } from '../transport.js';
 import { HandlerClock } from './handler-clock.js';
+import { alreadyAnswered, isThenable } from './handler-value.js';
 
 /** Who runs the handlers. */
 export interface HandlerRunner<State> {
@@ -102,15 +103,20 @@ export class InThreadHandlerPool<State> {
     }
   }
 
-  #start(request: ServerRequest<State>): void {
-    const connection = request.connection;
+  /** The request is in flight from here on. */
+  #begin(request: ServerRequest<State>): void {
+    const { connection } = request;
     connection.inFlight++;
     this.inFlight++;
     this.#transport.started();
-    if (this.#most > 1) {
-      connection.order ??= new ReplyOrder();
-      connection.order.start(request);
-    }
+    if (this.#most === 1) return;
+    connection.order ??= new ReplyOrder();
+    connection.order.start(request);
+  }
+
+  #start(request: ServerRequest<State>): void {
+    const connection = request.connection;
+    this.#begin(request);
     let value: unknown;
     let isAwaited = false;
     this.current = request;
@@ -246,14 +252,7 @@ export class InThreadHandlerPool<State> {
 
   /** A request that somebody else had begun fails here. Those of a connection in their order. */
   fail(request: ServerRequest<State>, error: unknown): void {
-    const { connection } = request;
-    connection.inFlight++;
-    this.inFlight++;
-    this.#transport.started();
-    if (this.#most > 1) {
-      connection.order ??= new ReplyOrder();
-      connection.order.start(request);
-    }
+    this.#begin(request);
     this.#failed(request, error);
     this.#scheduleFlush();
   }
@@ -360,24 +359,9 @@ export class InThreadHandlerPool<State> {
   };
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    value !== null &&
-    typeof value === 'object' &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
-}
-
 function byteLength(bytes: Uint8Array | readonly Uint8Array[]): number {
   if (bytes instanceof Uint8Array) return bytes.byteLength;
   let length = 0;
   for (const part of bytes) length += part.byteLength;
   return length;
-}
-
-function alreadyAnswered(): OdradekError {
-  return new OdradekError(
-    'ERR_ODRADEK_ALREADY_ANSWERED',
-    'the promise that the handler returned has settled twice',
-  );
 }

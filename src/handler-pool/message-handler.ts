@@ -1,8 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
-import { OdradekError } from '../errors.js';
 import type { Handler } from '../options.js';
-import { takeReplyApart } from '../reply.js';
 import { packError } from './error-crossing.js';
+import { alreadyAnswered, isThenable } from './handler-value.js';
 import {
   type FromHandler,
   linkStatus,
@@ -10,7 +9,7 @@ import {
   type RequestMessage,
   type ToHandler,
 } from './message-protocol.js';
-import { ownBytes } from './own-bytes.js';
+import { packReply } from './reply-crossing.js';
 import { WorkerConnection, WorkerRequest } from './worker-request.js';
 
 /** Runs the handler for requests that come as messages, in a thread of the handler pool. */
@@ -104,14 +103,8 @@ export class MessageHandler {
   #answered(request: WorkerRequest, value: unknown): void {
     if (!this.#settle(request)) return;
     try {
-      const { bytes, close } = takeReplyApart(value);
-      const { id } = request;
-      if (bytes === null) {
-        this.#say({ kind: 'answer', id, bytes, close });
-      } else {
-        const own = ownBytes(bytes instanceof Uint8Array ? [bytes] : bytes);
-        this.#say({ kind: 'answer', id, bytes: own.bytes, close }, own.transferList);
-      }
+      const { reply, transferList } = packReply(value);
+      this.#say({ kind: 'answer', id: request.id, reply }, transferList);
     } catch (error) {
       this.#say({ kind: 'failed', id: request.id, error: packError(error) });
     }
@@ -125,9 +118,7 @@ export class MessageHandler {
   /** Whether this is the first that the handler says. */
   #settle(request: WorkerRequest): boolean {
     if (request.returned) {
-      const text = 'the promise that the handler returned has settled twice';
-      const error = new OdradekError('ERR_ODRADEK_ALREADY_ANSWERED', text);
-      this.#say({ kind: 'mistake', error: packError(error) });
+      this.#say({ kind: 'mistake', error: packError(alreadyAnswered()) });
       return false;
     }
     request.returned = true;
@@ -135,12 +126,4 @@ export class MessageHandler {
     if (!request.sentAsked) this.#requests.delete(request.id);
     return true;
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    value !== null &&
-    typeof value === 'object' &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
 }

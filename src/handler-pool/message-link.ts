@@ -1,11 +1,10 @@
-import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { ServerConnection } from '../connection.js';
 import { OdradekError } from '../errors.js';
 import type { Framing } from '../framing.js';
-import { closeConnection, noReply, type Reply, replyAndClose } from '../reply.js';
+import { noReply } from '../reply.js';
 import { packError, unpackError } from './error-crossing.js';
 import {
-  type AnswerMessage,
   type ConnectionFacts,
   type FromHandler,
   linkStatus,
@@ -13,7 +12,9 @@ import {
   type ToHandler,
 } from './message-protocol.js';
 import { ownBytes } from './own-bytes.js';
-import type { Detached, HandlerLink } from './thread-protocol.js';
+import { receiveAll } from './receive-all.js';
+import { unpackReply } from './reply-crossing.js';
+import { type Detached, type HandlerLink, lossCode } from './thread-protocol.js';
 import type { WorkerCall } from './worker-call.js';
 
 export interface MessageLinkEvents<State> {
@@ -127,11 +128,7 @@ export class MessageLink<State> implements HandlerLink {
     this.#takesMore = false;
     Atomics.store(this.#status, linkStatus.detached, 1);
     // What it had said before is still true.
-    let left = receiveMessageOnPort(this.#port);
-    while (left !== undefined) {
-      this.#receive(left.message);
-      left = receiveMessageOnPort(this.#port);
-    }
+    receiveAll<FromHandler>(this.#port, (message) => this.#receive(message));
     this.#shut();
     const lastBegun = Atomics.load(this.#status, linkStatus.started);
     this.#began(lastBegun);
@@ -140,10 +137,9 @@ export class MessageLink<State> implements HandlerLink {
     for (const call of this.#calls.values()) (call.id <= lastBegun ? begun : others).push(call);
     this.#calls.clear();
     this.#events.lost(others);
-    const isTimeout = error.code === 'ERR_ODRADEK_HANDLER_TIMEOUT';
     for (const call of begun) {
       const { request } = call;
-      request.failCode = isTimeout ? 'HANDLER_TIMEOUT' : 'HANDLER_LOST';
+      request.failCode = lossCode(error);
       // What nobody waits for any more hasn't failed.
       if (request.connection.ended) call.answer(noReply);
       else call.fail(error);
@@ -165,7 +161,7 @@ export class MessageLink<State> implements HandlerLink {
 
   #receive(message: FromHandler): void {
     if (message.kind === 'answer') {
-      this.#take(message.id)?.answer(replyOf(message));
+      this.#take(message.id)?.answer(unpackReply(message.reply));
       this.#wentOn();
     } else if (message.kind === 'failed') {
       this.#take(message.id)?.fail(unpackError(message.error));
@@ -228,9 +224,4 @@ export class MessageLink<State> implements HandlerLink {
 function factsOf<State>(connection: ServerConnection<State>): ConnectionFacts {
   const { id, listener, remoteAddress, remotePort } = connection;
   return { id, listener, remoteAddress, remotePort };
-}
-
-function replyOf({ bytes, close }: AnswerMessage): Reply {
-  if (bytes === null) return close ? closeConnection : noReply;
-  return close ? replyAndClose(bytes) : bytes;
 }

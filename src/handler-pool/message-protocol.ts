@@ -2,6 +2,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { Framing } from '../framing.js';
 import type { SentOutcome } from '../request.js';
 import type { PackedError } from './error-crossing.js';
+import type { PackedReply } from './reply-crossing.js';
 
 /** How a thread is attached to the js transport: requests and replies are messages. */
 export interface MessageAttachment {
@@ -55,7 +56,7 @@ export type ToHandler =
 export type FromHandler =
   /** The handler takes its time: another request may be begun. */
   | { readonly kind: 'started'; readonly id: number }
-  | AnswerMessage
+  | { readonly kind: 'answer'; readonly id: number; readonly reply: PackedReply }
   | { readonly kind: 'failed'; readonly id: number; readonly error: PackedError }
   /** A promise of a handler's has settled twice: its request has been answered. */
   | { readonly kind: 'mistake'; readonly error: PackedError }
@@ -64,11 +65,3 @@ export type FromHandler =
   | { readonly kind: 'close'; readonly connection: number; readonly detail: string | undefined }
   /** Where it is refused, the request fails for that. */
   | { readonly kind: 'setFraming'; readonly id: number; readonly framing: Framing };
-
-export interface AnswerMessage {
-  readonly kind: 'answer';
-  readonly id: number;
-  readonly bytes: Uint8Array | null;
-  /** Close the connection behind it. */
-  readonly close: boolean;
-}

@@ -1,4 +1,5 @@
 import type { MessagePort, TransferListItem } from 'node:worker_threads';
+import type { CloseCode } from '../close-reason.js';
 import type { OdradekError } from '../errors.js';
 import type { ServerRequest } from '../request.js';
 import type { PackedError } from './error-crossing.js';
@@ -34,6 +35,11 @@ export interface Detached {
   readonly started: number;
   /** Requests that it had and had not begun: another thread gets them. */
   readonly requeued: number;
+}
+
+/** Why a connection ends whose request failed with its thread, and got no reply. */
+export function lossCode(error: OdradekError): CloseCode {
+  return error.code === 'ERR_ODRADEK_HANDLER_TIMEOUT' ? 'HANDLER_TIMEOUT' : 'HANDLER_LOST';
 }
 
 /** The transport's side of a pool. */

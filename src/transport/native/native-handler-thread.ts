@@ -5,8 +5,9 @@ import type { Framing } from '../../framing.js';
 import { packError } from '../../handler-pool/error-crossing.js';
 import { InThreadHandlerPool } from '../../handler-pool/in-thread-handler-pool.js';
 import { ownBytes } from '../../handler-pool/own-bytes.js';
+import { unpackReply } from '../../handler-pool/reply-crossing.js';
 import type { Handler, Listener } from '../../options.js';
-import { closeConnection, noReply, type Reply, replyAndClose } from '../../reply.js';
+import type { Reply } from '../../reply.js';
 import { makeReplyFramer } from '../../reply-framer.js';
 import type { ServerRequest } from '../../request.js';
 import {
@@ -116,7 +117,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     }
     const settle = this.#asked.get(message.id);
     this.#asked.delete(message.id);
-    settle?.(replyOf(message));
+    settle?.(message.reply === null ? undefined : unpackReply(message.reply));
   }
 
   /** The core tells nothing any more: what is here ends by the server's word. */
@@ -274,7 +275,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
       transferList,
     );
     return new Promise((resolve) => {
-      this.#asked.set(id, (reply) => resolve(reply as Reply | undefined));
+      this.#asked.set(id, resolve);
     });
   }
 
@@ -359,14 +360,4 @@ function makeListener(
     framer: makeReplyFramer(framing, frameReplies),
     handler,
   };
-}
-
-function replyOf({
-  isMade,
-  bytes,
-  close,
-}: ToNativeHandler & { kind: 'errorReply' }): Reply | undefined {
-  if (!isMade) return undefined;
-  if (bytes === null) return close ? closeConnection : noReply;
-  return close ? replyAndClose(bytes) : bytes;
 }

@@ -1,7 +1,9 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { CloseCode } from '../../close-reason.js';
 import type { PackedError } from '../../handler-pool/error-crossing.js';
+import type { PackedReply } from '../../handler-pool/reply-crossing.js';
 import type { NativeFraming } from './binding.js';
+import type { Target } from './command-table.js';
 
 /**
  * How a thread is attached to the native transport: it claims requests from the core and gives its
@@ -26,20 +28,13 @@ export interface NativeAttachment {
   }[];
 }
 
-/** A connection, as the core names it. */
-export interface ConnectionName {
-  readonly processor: number;
-  readonly slot: number;
-  readonly generation: number;
-}
-
 /** What the thread says on the port. */
 export type FromNativeHandler =
   /** A handler failed: the hooks are asked for a reply. */
   | {
       readonly kind: 'failed';
       readonly id: number;
-      readonly connection: ConnectionName;
+      readonly connection: Target;
       readonly sequence: number;
       readonly body: Uint8Array;
       readonly receivedAt: number;
@@ -48,10 +43,10 @@ export type FromNativeHandler =
   /** Something went wrong that no request can fail for. */
   | { readonly kind: 'mistake'; readonly error: PackedError }
   /** What `close(detail)` said. It is posted before the core knows of the close. */
-  | { readonly kind: 'closing'; readonly connection: ConnectionName; readonly detail: string }
+  | { readonly kind: 'closing'; readonly connection: Target; readonly detail: string }
   | {
       readonly kind: 'framing';
-      readonly connection: ConnectionName;
+      readonly connection: Target;
       readonly framing: NativeFraming;
     }
   /** It has answered what it had, and claims nothing more. */
@@ -59,14 +54,8 @@ export type FromNativeHandler =
 
 /** What the server's thread says there. */
 export type ToNativeHandler =
-  /** What `onHandlerError` made; without `bytes` and `close` nothing. */
-  | {
-      readonly kind: 'errorReply';
-      readonly id: number;
-      readonly isMade: boolean;
-      readonly bytes: Uint8Array | null;
-      readonly close: boolean;
-    }
+  /** What `onHandlerError` made; `null` is nothing. */
+  | { readonly kind: 'errorReply'; readonly id: number; readonly reply: PackedReply | null }
   | { readonly kind: 'retire' }
   /** The server has ended, and its connections with it. */
   | { readonly kind: 'end'; readonly code: CloseCode };

@@ -1,23 +1,24 @@
 import { performance } from 'node:perf_hooks';
-import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { CloseCode } from '../../close-reason.js';
 import type { OdradekError } from '../../errors.js';
 import { unpackError } from '../../handler-pool/error-crossing.js';
-import { ownBytes } from '../../handler-pool/own-bytes.js';
-import type {
-  Detached,
-  HandlerLink,
-  HandlerLinks,
-  HandlerLinksEvents,
+import { receiveAll } from '../../handler-pool/receive-all.js';
+import { type PackedReply, packReply } from '../../handler-pool/reply-crossing.js';
+import {
+  type Detached,
+  type HandlerLink,
+  type HandlerLinks,
+  type HandlerLinksEvents,
+  lossCode,
 } from '../../handler-pool/thread-protocol.js';
 import type { Settings } from '../../options.js';
-import { takeReplyApart } from '../../reply.js';
 import { ServerRequest } from '../../request.js';
 import type { NativeLostRequest, NativeServer } from './binding.js';
+import type { Target } from './command-table.js';
 import type { NativeConnection } from './native-connection.js';
 import { fromNativeFraming, toNativeFraming } from './native-framing.js';
 import type {
-  ConnectionName,
   FromNativeHandler,
   NativeAttachment,
   ToNativeHandler,
@@ -27,7 +28,7 @@ import type {
 export interface NativeLinksHost<State> {
   /** From the start on. */
   server(): NativeServer | null;
-  find(name: ConnectionName): NativeConnection<State> | undefined;
+  find(name: Target): NativeConnection<State> | undefined;
 }
 
 /** The handler pool's side of the native transport: opens the core's places for its threads. */
@@ -160,23 +161,18 @@ class NativeLink<State> implements HandlerLink {
       frame.byteOffset,
       frame.byteLength,
     );
-    const isTimeout = error.code === 'ERR_ODRADEK_HANDLER_TIMEOUT';
-    request.failCode = isTimeout ? 'HANDLER_TIMEOUT' : 'HANDLER_LOST';
+    request.failCode = lossCode(error);
     this.#links.events.fail(request, error);
   }
 
-  #find(name: ConnectionName): NativeConnection<State> | undefined {
+  #find(name: Target): NativeConnection<State> | undefined {
     return this.#links.host.find(name);
   }
 
   /** See {@link NativeLinks.catchUp}. */
   catchUp(): void {
     if (this.#isDetached) return;
-    let left = receiveMessageOnPort(this.#port);
-    while (left !== undefined) {
-      this.#receive(left.message);
-      left = receiveMessageOnPort(this.#port);
-    }
+    receiveAll<FromNativeHandler>(this.#port, (message) => this.#receive(message));
   }
 
   #say(message: ToNativeHandler, transferList: readonly ArrayBuffer[] = []): void {
@@ -202,7 +198,7 @@ class NativeLink<State> implements HandlerLink {
   #failed({ id, ...message }: FromNativeHandler & { kind: 'failed' }): void {
     const connection = this.#find(message.connection);
     if (connection === undefined) {
-      this.#say({ kind: 'errorReply', id, isMade: false, bytes: null, close: false });
+      this.#answer(id, null);
       return;
     }
     const { buffer, byteOffset, byteLength } = message.body;
@@ -216,28 +212,28 @@ class NativeLink<State> implements HandlerLink {
       byteLength,
     );
     const reply = this.#links.events.makeErrorReply(request, unpackError(message.error));
-    if (reply instanceof Promise) reply.then((value) => this.#answer(request, id, value));
-    else this.#answer(request, id, reply);
+    if (reply instanceof Promise) reply.then((value) => this.#errorReplied(request, id, value));
+    else this.#errorReplied(request, id, reply);
   }
 
-  #answer(request: ServerRequest<State>, id: number, value: unknown): void {
+  #errorReplied(request: ServerRequest<State>, id: number, value: unknown): void {
     request.answered = true;
     request.connection.watched.delete(request);
+    if (value === undefined) {
+      this.#answer(id, null);
+      return;
+    }
     try {
-      if (value === undefined) {
-        this.#say({ kind: 'errorReply', id, isMade: false, bytes: null, close: false });
-        return;
-      }
-      const { bytes, close } = takeReplyApart(value);
-      const own = bytes === null ? null : ownBytes(bytes instanceof Uint8Array ? [bytes] : bytes);
-      this.#say(
-        { kind: 'errorReply', id, isMade: true, bytes: own?.bytes ?? null, close },
-        own?.transferList,
-      );
+      const { reply, transferList } = packReply(value);
+      this.#answer(id, reply, transferList);
     } catch (error) {
       this.#links.events.mistake(error);
-      this.#say({ kind: 'errorReply', id, isMade: false, bytes: null, close: false });
+      this.#answer(id, null);
     }
+  }
+
+  #answer(id: number, reply: PackedReply | null, transferList?: readonly ArrayBuffer[]): void {
+    this.#say({ kind: 'errorReply', id, reply }, transferList);
   }
 }
 

@@ -16,12 +16,11 @@ import type { ServerRequest } from '../../request.js';
 import { resolveHost } from '../../resolve-host.js';
 import type { Address, Transport, TransportEvents } from '../../transport.js';
 import type { Binding, NativeEvent, NativeServer, NativeStartError } from './binding.js';
-import { CommandTable } from './command-table.js';
+import { CommandTable, type Target } from './command-table.js';
 import { commandFlags, eventKinds, statusFields } from './crossing.js';
 import { CustomInput } from './custom-input.js';
 import { NativeConnection } from './native-connection.js';
 import { toNativeFraming } from './native-framing.js';
-import type { ConnectionName } from './native-link-protocol.js';
 import { NativeLinks } from './native-links.js';
 import { makeTables, NativeSide } from './native-side.js';
 
@@ -132,14 +131,14 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   links(events: HandlerLinksEvents<State>): HandlerLinks {
     const host = {
       server: () => this.#native,
-      find: (name: ConnectionName) => this.#findNamed(name),
+      find: (name: Target) => this.#findNamed(name),
     };
     this.#links = new NativeLinks(this.#settings, host, events);
     return this.#links;
   }
 
   /** A thread may tell of a connection before this one has taken the event of its opening. */
-  #findNamed({ processor, slot, generation }: ConnectionName): NativeConnection<State> | undefined {
+  #findNamed({ processor, slot, generation }: Target): NativeConnection<State> | undefined {
     const known = this.#find(processor, slot, generation);
     if (known !== undefined) return known;
     this.takeEvents();
