@@ -412,7 +412,6 @@ void Processor::freeSlot(const Channel& channel) {
   generations_[slot]++;
   slots_[slot].reset();
   free_slots_.push_back(slot);
-  counters_.connections.subtract(1);
 }
 
 void Processor::post(Event* event) {
@@ -479,8 +478,10 @@ void Processor::closeAll(CloseReason reason) {
   consumer_.ring();
 }
 
+// Counted first: whoever hears of the end finds it in the counters.
 void Processor::reportClosed(Channel& channel) {
   counters_.closed.add(1);
+  counters_.connections.subtract(1);
   auto* event = new Event();
   event->kind = Event::Kind::kClosed;
   event->channel = channel.id;

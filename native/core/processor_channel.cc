@@ -43,6 +43,7 @@ void Processor::configure(NewConnection& connection) {
   if (event == nullptr || poller_.add(connection.fd, channel->place.token()) != 0) {
     delete event;
     refuse(connection);
+    counters_.connections.subtract(1);
     freeSlot(*channel);
     return;
   }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -109,13 +110,18 @@ class PoolThread final : public Waker {
     return taken;
   }
 
-  void wake() override { wakes++; }
+  void wake() override {
+    wakes++;
+    if (on_wake) on_wake();
+  }
 
   const std::vector<Held>& held() const { return held_; }
 
   std::shared_ptr<RequestHandler> handler;
   bool is_drained = false;
   uint32_t wakes = 0;
+  // Where a real thread would go on at once, beside whoever has woken it.
+  std::function<void()> on_wake;
 
  private:
   std::vector<uint8_t> marks_;

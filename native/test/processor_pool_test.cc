@@ -295,6 +295,23 @@ TEST(ProcessorPool, TheEndIsToldToThreadsThatHaveAnswered) {
   exchange.bench.expectClosed(exchange.client, CloseReason::kPeerClosed);
 }
 
+TEST(ProcessorPool, WhoHearsOfTheEndFindsItInTheCounters) {
+  Exchange exchange({"a"});
+  const ProcessorCounters& counters = exchange.bench.processor->counters();
+  exchange.answer(0, "A");
+  exchange.thread.claim();
+  ASSERT_TRUE(exchange.thread.sleep());
+  exchange.thread.on_wake = [&] {
+    EXPECT_EQ(kindsOf(exchange.thread.takeEvents()), (std::vector{Event::Kind::kClosed}));
+    EXPECT_EQ(counters.closed.value(), 1u);
+    EXPECT_EQ(counters.connections.value(), 0u);
+  };
+  exchange.client.end();
+  exchange.bench.run();
+  EXPECT_EQ(exchange.thread.wakes, 1u);
+  exchange.bench.expectClosed(exchange.client, CloseReason::kPeerClosed);
+}
+
 TEST(ProcessorPool, AResetIsToldToAllThatMayHaveARequest) {
   Exchange exchange({"a"});
   PoolThread other(1, exchange.bench.requests, exchange.bench);
