@@ -208,6 +208,9 @@ napi_value NativeHandler::describe(const napi_value* arguments) {
   js::set(env_, object, "index", js::number(env_, info->index));
   js::setEndpoints(env_, object, info->local, info->remote);
   if (info->framing) js::set(env_, object, "framing", framingObject(env_, *info->framing));
+  if (info->cut != CloseReason::kNone) {
+    js::set(env_, object, "cut", js::number(env_, static_cast<double>(info->cut)));
+  }
   return object;
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "close_reason.h"
 #include "framing.h"
 #include "request.h"
 #include "socket_ops.h"
@@ -21,6 +22,8 @@ struct ConnectionInfo {
   Endpoint remote;
   // Unless it is still the listener's.
   std::optional<Framing> framing;
+  // Why it is closed, where what was not begun needs no handler any more.
+  CloseReason cut = CloseReason::kNone;
 };
 
 class ConnectionDirectory {
@@ -28,6 +31,7 @@ class ConnectionDirectory {
   // The processor's thread.
   void add(const ChannelId& channel, ConnectionInfo info);
   void setFraming(const ChannelId& channel, const Framing& framing);
+  void cut(const ChannelId& channel, CloseReason reason);
   void remove(const ChannelId& channel);
 
   // Any thread. Nothing: the connection is gone.
@@ -38,6 +42,9 @@ class ConnectionDirectory {
     uint32_t generation = 0;
     std::optional<ConnectionInfo> info;
   };
+
+  // With the lock.
+  ConnectionInfo* infoOf(const ChannelId& channel);
 
   mutable std::mutex mutex_;
   // By slot.

@@ -427,10 +427,16 @@ void Processor::postTo(uint32_t origin, Event* event) {
     requests_.tell(origin - 1, event);
 }
 
+// Who meets it only now asks the directory.
+void Processor::postCut(const Channel& channel) {
+  directoryOf(channel).cut(channel.id, channel.reason);
+  postToAll(channel, Event::Kind::kCut);
+}
+
 // To everybody who may have a request of it.
-void Processor::postReset(const Channel& channel) {
+void Processor::postToAll(const Channel& channel, Event::Kind kind) {
   Event event;
-  event.kind = Event::Kind::kReset;
+  event.kind = kind;
   event.channel = channel.id;
   event.reason = channel.reason;
   if (requests_.hasPool()) requests_.tellAll(event, UINT64_MAX);

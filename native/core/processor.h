@@ -238,7 +238,8 @@ class Processor final : public FrameSink, public PermitWaiter {
     return channel.origin == nullptr ? directory_ : channel.origin->directory_;
   }
   void postTo(uint32_t origin, Event* event);
-  void postReset(const Channel& channel);
+  void postToAll(const Channel& channel, Event::Kind kind);
+  void postCut(const Channel& channel);
 
   const uint32_t id_;
   const ProcessorOptions options_;

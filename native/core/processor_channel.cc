@@ -57,7 +57,12 @@ void Processor::configure(NewConnection& connection) {
   event->local = std::move(connection.local);
   event->remote = std::move(connection.remote);
   if (requests_.hasPool()) {
-    directory_.add(channel->id, {event->listener, event->index, event->local, event->remote, {}});
+    directory_.add(channel->id, {.listener = event->listener,
+                                 .index = event->index,
+                                 .local = event->local,
+                                 .remote = event->remote,
+                                 .framing = {},
+                                 .cut = {}});
   }
   post(event);
 }
@@ -142,7 +147,7 @@ void Processor::giveReply(Channel& channel, const Segment& segment, CloseReason 
     beginClose(channel, reason);
     // Other threads may have begun what stands behind it, and don't know: nobody waits for that.
     channel.is_cut = requests_.hasPool();
-    if (channel.is_cut && channel.outstanding > segment.settles) postReset(channel);
+    if (channel.is_cut && channel.outstanding > segment.settles) postCut(channel);
   }
   if (channel.in_touched) return;
   channel.in_touched = true;
@@ -154,7 +159,7 @@ void Processor::applyClose(Channel& channel, const Command& command) {
   if (channel.isLive()) channel.is_cut = true;
   beginClose(channel, command.reason);
   // Who gave the command knows; whoever else has a request of it is told.
-  if (requests_.hasPool() && channel.outstanding > 0) postReset(channel);
+  if (requests_.hasPool() && channel.outstanding > 0) postCut(channel);
   finishIfDone(channel);
 }
 
@@ -475,7 +480,7 @@ void Processor::fail(Channel& channel, CloseReason reason, int error) {
   closeSocket(channel);
   Segment segment;
   while (channel.send.popAny(&segment)) settle(channel, segment, false);
-  if (channel.outstanding > 0) postReset(channel);
+  if (channel.outstanding > 0) postToAll(channel, Event::Kind::kReset);
 }
 
 void Processor::closeSocket(Channel& channel) {

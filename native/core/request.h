@@ -92,6 +92,7 @@ struct Event {
   enum class Kind : uint8_t {
     kOpened,       // before anything else of this connection
     kReset,        // the peer is gone, requests of it are still in work
+    kCut,          // with a pool: it is closed for `reason`; what was not begun needs no handler
     kClosed,       // the socket is closed and every request settled
     kSent,         // the fate of a reply whose command asked for it
     kHeld,         // kHold was obeyed: no frame crosses behind those before `count`

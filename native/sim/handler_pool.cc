@@ -83,6 +83,7 @@ void HandlerPool::turn(Thread& thread) {
   // Looked at after the claim, as the addon does.
   takeEvents(thread);
   for (size_t i = 0; i < taken.size(); i++) deliver(thread, taken[i], tickets[i]);
+  checkHeard(thread);
   startAll(thread);
   if (!is_drained) return;
   thread.wants = !thread.is_retiring && inFlight(thread) < stage_.plan.pool_concurrency;
@@ -101,9 +102,12 @@ void HandlerPool::turn(Thread& thread) {
 void HandlerPool::takeEvents(Thread& thread) {
   Event* event = thread.handler->events().takeAll();
   while (event != nullptr) {
+    const Key key = keyOf(event->channel);
+    if (event->kind == Event::Kind::kCut && thread.met.contains(key)) thread.cut.insert(key);
     if (event->kind == Event::Kind::kClosed) {
       thread.handler->forget(event->channel);
-      thread.met.erase(keyOf(event->channel));
+      thread.met.erase(key);
+      thread.cut.erase(key);
       dropHeld(thread, &event->channel);
     }
     delete std::exchange(event, event->next);
@@ -116,6 +120,7 @@ HandlerPool::Session* HandlerPool::meet(Thread& thread, const ChannelId& channel
     const std::optional<ConnectionInfo> info = thread.handler->describe(channel);
     if (!info) return nullptr;
     thread.met[key] = info->remote.port;
+    if (info->cut != CloseReason::kNone) thread.cut.insert(key);
   }
   if (Session* session = find(channel); session != nullptr) return session;
   const auto client = clients_.find(thread.met[key]);
@@ -172,6 +177,17 @@ void HandlerPool::checkOrder(const Thread& thread, Session& session, const Reque
             session.client->number(), request.sequence, putBack());
 }
 
+// What the core has closed it begins nothing of.
+void HandlerPool::checkHeard(const Thread& thread) const {
+  for (const Held& held : thread.held) {
+    const Key key = keyOf(held.request.channel);
+    SIM_CHECK(stage_.trace, "closed-begins-nothing",
+              !cut_.contains(key) || thread.cut.contains(key),
+              "handler thread %u doesn't know that slot %u was closed", thread.handler->place(),
+              held.request.channel.slot);
+  }
+}
+
 void HandlerPool::startAll(Thread& thread) {
   size_t index = 0;
   while (index < thread.held.size()) {
@@ -179,6 +195,10 @@ void HandlerPool::startAll(Thread& thread) {
     Session* session = find(held.request.channel);
     if (session == nullptr || held.is_started || !mayStart(thread, held)) {
       index++;
+      continue;
+    }
+    if (thread.cut.contains(keyOf(held.request.channel))) {
+      discard(thread, index, *session);
       continue;
     }
     start(thread, held, *session);
@@ -220,6 +240,21 @@ void HandlerPool::start(Thread& thread, Held& held, Session& session) {
             "client %u: request %u is another thread's", session.client->number(),
             held.request.sequence);
   flight.state = Flight::State::kStarted;
+}
+
+// Its connection is closed: it is settled in its turn, without a handler.
+void HandlerPool::discard(Thread& thread, size_t index, Session& session) {
+  const Held held = thread.held[index];
+  thread.held.erase(thread.held.begin() + static_cast<std::ptrdiff_t>(index));
+  held.request.block->release();
+  Command command;
+  command.channel = session.id;
+  command.sequence = held.request.sequence;
+  command.settles = 1;
+  command.discarded = true;
+  note(session, command, "");
+  std::vector<Command> commands = {command};
+  give(thread, commands, "");
 }
 
 uint32_t HandlerPool::inFlight(const Thread& thread) {
@@ -532,6 +567,7 @@ void HandlerPool::stop() {
 // --- What must hold ----------------------------------------------------------------------------
 
 HandlerPool::Ended HandlerPool::closed(const ChannelId& channel, bool is_stopped) {
+  cut_.erase(keyOf(channel));
   const auto found = sessions_.find(keyOf(channel));
   if (found == sessions_.end()) return {};
   Session& session = found->second;

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,9 @@ class HandlerPool final : public CommandSink {
   // No more faults: every place has its thread again.
   void restore();
   void stop();
+
+  // Its owner has heard that the connection is closed: so has, or will have, every thread.
+  void cut(const ChannelId& channel) { cut_.insert(keyOf(channel)); }
 
   // Of a connection that has ended: how many of its requests got no answer, for which reasons it
   // may have been closed.
@@ -101,8 +105,10 @@ class HandlerPool final : public CommandSink {
     std::shared_ptr<RequestHandler> handler;
     std::vector<uint8_t> marks;
     std::vector<Held> held;
-    // Connections that it has asked about, until it hears of their end.
+    // Connections that it has asked about, until it hears of their end: the client's port.
     std::map<Key, uint16_t> met;
+    // Those of them of which it has heard that they are closed.
+    std::set<Key> cut;
     bool is_awake = true;
     bool wants = true;
     bool is_retiring = false;
@@ -125,7 +131,9 @@ class HandlerPool final : public CommandSink {
   void checkOrder(const Thread& thread, Session& session, const Request& request);
   void startAll(Thread& thread);
   bool mayStart(const Thread& thread, const Held& held) const;
+  void checkHeard(const Thread& thread) const;
   void start(Thread& thread, Held& held, Session& session);
+  void discard(Thread& thread, size_t index, Session& session);
   void answer(Thread& thread, size_t index);
   void answerGone(Thread& thread);
   Command makeReply(Session& session, uint32_t sequence, std::string* bytes);
@@ -142,12 +150,13 @@ class HandlerPool final : public CommandSink {
 
   Stage& stage_;
   RequestChannel& requests_;
-  const std::function<void(Command, std::string_view)> give_;
   const ProcessorList& processors_;
+  const std::function<void(Command, std::string_view)> give_;
   // Requests that were put back, of connections that have ended since.
   uint32_t left_behind_ = 0;
   std::map<uint16_t, Client*> clients_;
   std::map<Key, Session> sessions_;
+  std::set<Key> cut_;
   // By place; null: to be replaced, or retired.
   std::vector<std::unique_ptr<Thread>> threads_;
   std::vector<bool> is_retired_;

@@ -369,6 +369,9 @@ void Handlers::takeEvents() {
       case Event::Kind::kFatal:
         fatals_++;
         break;
+      case Event::Kind::kCut:
+        pool_->cut(event->channel);
+        break;
       case Event::Kind::kLeft:
       case Event::Kind::kReset:
       case Event::Kind::kAcceptError:

@@ -120,8 +120,8 @@ TEST(ProcessorPool, NothingLeavesBehindAReplyThatCloses) {
   exchange.answer(0, "A");
   EXPECT_EQ(exchange.client.take(), "AB");
   EXPECT_TRUE(exchange.client.sawEnd()) << "nobody waits for the one still in work";
-  EXPECT_EQ(kindsOf(exchange.thread.takeEvents()), (std::vector{Event::Kind::kReset}));
-  exchange.bench.takeEvent(Event::Kind::kReset);
+  EXPECT_EQ(kindsOf(exchange.thread.takeEvents()), (std::vector{Event::Kind::kCut}));
+  exchange.bench.takeEvent(Event::Kind::kCut);
   // Its thread may have answered before it heard of the close. Another reason doesn't count.
   Command late = exchange.reply(0, "D");
   late.reason = CloseReason::kHandlerError;
@@ -140,7 +140,7 @@ TEST(ProcessorPool, EarlyRepliesOfAConnectionThatIsCutDontLeave) {
                                                CloseReason::kClosedByService)});
   exchange.bench.run();
   EXPECT_TRUE(exchange.client.sawEnd());
-  EXPECT_EQ(kindsOf(exchange.thread.takeEvents()), (std::vector{Event::Kind::kReset}));
+  EXPECT_EQ(kindsOf(exchange.thread.takeEvents()), (std::vector{Event::Kind::kCut}));
   exchange.answer(0, "A");
   EXPECT_EQ(exchange.bench.reply_memory.live, 0);
   exchange.client.end();
@@ -367,18 +367,44 @@ TEST(ProcessorPool, AConnectionIsDescribedAsLongAsItLives) {
   EXPECT_FALSE(handler.describe(channel).has_value());
 }
 
+TEST(ProcessorPool, WhoMeetsAConnectionThatIsClosedLearnsOfIt) {
+  Exchange exchange({"a", "b"});
+  const ChannelId channel = exchange.thread.held()[0].request.channel;
+  EXPECT_EQ(exchange.thread.handler->describe(channel)->cut, CloseReason::kNone);
+  exchange.bench.submit({ProcessorBench::close(channel, CloseReason::kClosedByService)});
+  exchange.bench.run();
+  EXPECT_EQ(exchange.thread.handler->describe(channel)->cut, CloseReason::kClosedByService);
+  exchange.bench.takeEvent(Event::Kind::kCut);
+}
+
+TEST(ProcessorPool, WhoMeetsAConnectionBehindAClosingReplyLearnsOfIt) {
+  Exchange exchange({"a", "b"});
+  const ChannelId channel = exchange.thread.held()[0].request.channel;
+  Command closing = exchange.reply(0, "A");
+  closing.reason = CloseReason::kClosedByHandler;
+  exchange.thread.answer(0, {closing});
+  exchange.bench.run();
+  EXPECT_EQ(exchange.thread.handler->describe(channel)->cut, CloseReason::kClosedByHandler);
+  exchange.bench.takeEvent(Event::Kind::kCut);
+}
+
 TEST(ConnectionDirectory, KnowsASlotByItsGeneration) {
   ConnectionDirectory directory;
   const ChannelId channel = {0, 3, 7};
   const ChannelId other = {0, 3, 8};
   EXPECT_FALSE(directory.find(channel).has_value());
   directory.setFraming(channel, Framing());
+  directory.cut(channel, CloseReason::kClosedByService);
   directory.remove(channel);
-  directory.add(channel, {.listener = 1, .index = 2, .local = {}, .remote = {}, .framing = {}});
+  ConnectionInfo info;
+  info.index = 2;
+  directory.add(channel, info);
   EXPECT_EQ(directory.find(channel)->index, 2u);
   EXPECT_FALSE(directory.find(other).has_value());
   directory.setFraming(other, Framing());
+  directory.cut(other, CloseReason::kClosedByService);
   EXPECT_FALSE(directory.find(channel)->framing.has_value()) << "of another connection";
+  EXPECT_EQ(directory.find(channel)->cut, CloseReason::kNone) << "of another connection";
   directory.setFraming(channel, Framing());
   EXPECT_TRUE(directory.find(channel)->framing.has_value());
   directory.remove(channel);

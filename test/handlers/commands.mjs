@@ -55,6 +55,10 @@ const commands = {
   close: () => closeConnection,
   last: ({ body }) => replyAndClose(body),
   nonsense: () => 'nonsense',
+  nonsenseLater: async (_request, gate) => {
+    await opened(Number(gate));
+    return 'nonsense';
+  },
   soon: async ({ body }) => body,
   count: ({ connection }) => {
     connection.state = (connection.state ?? 0) + 1;
@@ -77,11 +81,16 @@ const commands = {
     throw function nothing() {};
   },
   reject: () => Promise.reject(new Error('rejected')),
-  twice: () => ({
-    // biome-ignore lint/suspicious/noThenProperty: a thenable that settles twice
-    then: (resolve) => {
+  rejectLater: async (_request, gate) => {
+    await opened(Number(gate));
+    throw new Error('rejected later');
+  },
+  thrice: () => ({
+    // biome-ignore lint/suspicious/noThenProperty: a thenable that settles three times
+    then: (resolve, reject) => {
       resolve(text('first'));
       resolve(text('second'));
+      reject(new Error('third'));
     },
   }),
   park: async ({ body }, gate) => {
@@ -135,6 +144,12 @@ const commands = {
   sent: (request) => {
     request.sent.then(({ ok }) => {
       if (ok) count('sent');
+    });
+    return request.body;
+  },
+  unsent: (request, expected) => {
+    request.sent.then(({ ok, reason }) => {
+      if (!ok && reason === expected) count('sent');
     });
     return request.body;
   },

@@ -164,6 +164,8 @@ export interface NativeConnectionInfo {
   remotePort: number;
   /** Unless it is still the listener's. */
   framing?: NativeFraming;
+  /** The reason's number, where it is being closed: what was not begun needs no handler. */
+  cut?: number;
 }
 
 /** The addon's class for a thread of the handler pool; see `native/addon/native_handler.h`. */

@@ -62,12 +62,13 @@ export const noPart = 0xffff_ffff;
 export const eventKinds = {
   opened: 0,
   reset: 1,
-  closed: 2,
-  sent: 3,
-  held: 4,
-  acceptError: 5,
-  fatal: 6,
-  left: 7,
+  cut: 2,
+  closed: 3,
+  sent: 4,
+  held: 5,
+  acceptError: 6,
+  fatal: 7,
+  left: 8,
 } as const;
 
 export const framingKinds = {

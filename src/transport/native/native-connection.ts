@@ -1,3 +1,4 @@
+import type { CloseCode } from '../../close-reason.js';
 import { type Endpoints, ServerConnection } from '../../connection.js';
 import type { Framing } from '../../framing.js';
 import type { Listener } from '../../options.js';
@@ -57,6 +58,15 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
     this.processor = processor;
     this.slot = slot;
     this.generation = generation;
+  }
+
+  /** It was closed by another thread, or by a reply that had to wait: nothing more is started. */
+  cut(code: CloseCode): void {
+    if (this.isCut || this.ended) return;
+    this.closing = true;
+    this.isCut = true;
+    if (this.inFlight === 0) this.dropBacklog();
+    this.abort(new Error(`the connection was closed: ${code}`));
   }
 
   /** Another thread has changed the framing. */

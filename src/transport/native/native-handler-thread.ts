@@ -43,8 +43,8 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   /** Failed requests whose hooks were asked, by number. */
   readonly #asked = new Map<number, (reply: Reply | undefined) => void>();
   #lastAsked = 0;
-  /** The error that the pool reports at this moment. */
-  #reported: { error: unknown } | null = null;
+  /** Errors that the pool has reported in this turn, and that were not told. */
+  #reported: unknown[] = [];
   /** As many requests as allowed are in flight; the next that settles lets it claim again. */
   #isSated = false;
   #isRetiring = false;
@@ -174,6 +174,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     const connection = known ?? this.#introduce(processor, slot, generation, info);
     connection.epoch = epoch;
     if (info.framing !== undefined) connection.reframe(fromNativeFraming(info.framing));
+    if (info.cut !== undefined) connection.cut(closeCodeOf(info.cut));
     return connection;
   }
 
@@ -257,7 +258,8 @@ export class NativeHandlerThread extends NativeSide<unknown> {
 
   /** The hooks are on the server's thread. */
   #ask(error: unknown, request: ServerRequest): Promise<Reply | undefined> {
-    this.#reported = null;
+    // It was reported just before.
+    this.#reported.pop();
     const { processor, slot, generation } = request.connection as ThreadConnection;
     const id = ++this.#lastAsked;
     const { bytes, transferList } = ownBytes([request.body]);
@@ -281,12 +283,11 @@ export class NativeHandlerThread extends NativeSide<unknown> {
 
   /** What {@link #ask} doesn't tell in the same breath is a mistake that no request fails for. */
   #report(error: unknown): void {
-    const reported = { error };
-    this.#reported = reported;
+    if (this.#reported.push(error) > 1) return;
     queueMicrotask(() => {
-      if (this.#reported !== reported) return;
-      this.#reported = null;
-      this.#say({ kind: 'mistake', error: packError(error) });
+      for (const mistake of this.#reported.splice(0)) {
+        this.#say({ kind: 'mistake', error: packError(mistake) });
+      }
     });
   }
 

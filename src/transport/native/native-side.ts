@@ -250,6 +250,7 @@ export abstract class NativeSide<State> {
   /** Handles what both sides hear of a connection that this thread knows. */
   protected connectionEvent(connection: NativeConnection<State>, event: NativeEvent): void {
     if (event.kind === eventKinds.reset) this.events.connectionReset(connection);
+    else if (event.kind === eventKinds.cut) connection.cut(closeCodeOf(event.reason));
     else if (event.kind === eventKinds.held) this.#held(connection, event.count);
     else if (event.kind === eventKinds.sent) this.#sent(connection, event);
   }
