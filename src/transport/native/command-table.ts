@@ -69,18 +69,39 @@ export class CommandTable {
     sequence: number | null = null,
   ): void {
     if (sequence !== null && !this.#isFollowedBy(sequence)) this.#open = null;
-    const bytes = this.#keepsRepliesWhole ? this.#gather(framer, reply) : reply;
-    const isWhole = bytes instanceof Uint8Array;
-    let length = 0;
-    if (isWhole) length = bytes.byteLength;
-    else for (const part of bytes) length += part.byteLength;
-    this.#makeRoom(framer.maxHeaderBytes);
+    if (reply instanceof Uint8Array && reply.length < largeFrameBytes) {
+      this.#frameSmall(connection, framer, reply);
+    } else {
+      this.#frameParts(connection, framer, reply instanceof Uint8Array ? [reply] : reply);
+    }
+  }
+
+  /** The usual reply: header, bytes and trailer stand side by side. */
+  #frameSmall(connection: Target, framer: ReplyFramer, bytes: Uint8Array): void {
+    const { trailer } = framer;
+    const { length } = bytes;
+    this.#makeRoom(framer.maxHeaderBytes + length + trailer.length);
+    const slab = this.#slab;
     const start = this.#slabUsed;
-    const headerBytes = framer.writeHeader(this.#slab, start, length);
+    let end = start + framer.writeHeader(slab, start, length);
+    slab.set(bytes, end);
+    end += length;
+    if (trailer.length > 0) {
+      slab.set(trailer, end);
+      end += trailer.length;
+    }
+    if (end > start) this.#extend(connection, end - start);
+  }
+
+  #frameParts(connection: Target, framer: ReplyFramer, reply: readonly Uint8Array[]): void {
+    const parts = this.#keepsRepliesWhole ? this.#gather(framer, reply) : reply;
+    let length = 0;
+    for (const part of parts) length += part.length;
+    this.#makeRoom(framer.maxHeaderBytes);
+    const headerBytes = framer.writeHeader(this.#slab, this.#slabUsed, length);
     if (headerBytes > 0) this.#extend(connection, headerBytes);
-    if (isWhole) this.#append(connection, bytes);
-    else for (const part of bytes) this.#append(connection, part);
-    if (framer.trailer.byteLength > 0) this.#append(connection, framer.trailer);
+    for (const part of parts) this.#append(connection, part);
+    if (framer.trailer.length > 0) this.#append(connection, framer.trailer);
   }
 
   /** What was sent last (or nothing) settles requests; `closeCode` then closes the connection. */
@@ -169,11 +190,7 @@ export class CommandTable {
   }
 
   /** Sees to it that the reply needs no flush in its middle. */
-  #gather(
-    framer: ReplyFramer,
-    reply: Uint8Array | readonly Uint8Array[],
-  ): Uint8Array | readonly Uint8Array[] {
-    const parts = reply instanceof Uint8Array ? [reply] : reply;
+  #gather(framer: ReplyFramer, parts: readonly Uint8Array[]): readonly Uint8Array[] {
     let small = framer.maxHeaderBytes + framer.trailer.byteLength;
     for (const { byteLength } of parts) if (byteLength < largeFrameBytes) small += byteLength;
     // Every part may need an entry, and header and trailer one each.
@@ -181,11 +198,11 @@ export class CommandTable {
     const fits = small <= slabBytes && entries <= entriesPerTable;
     const room = slabBytes - this.#slabUsed;
     if (!fits || small > room || this.#count + entries > entriesPerTable) this.flush();
-    return fits ? reply : Buffer.concat(parts);
+    return fits ? parts : [Buffer.concat(parts)];
   }
 
   #append(connection: Target, bytes: Uint8Array): void {
-    const length = bytes.byteLength;
+    const { length } = bytes;
     if (length >= largeFrameBytes) {
       const at = this.#begin(replyLarge, connection);
       this.#table[at + field.offset] = this.#larges.push(bytes) - 1;

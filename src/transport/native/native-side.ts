@@ -1,4 +1,6 @@
+import { Buffer } from 'node:buffer';
 import { markAsUntransferable } from 'node:worker_threads';
+import { bufferView } from '../../buffer-view.js';
 import { type CloseCode, closeCodeOf } from '../../close-reason.js';
 import type { Framing } from '../../framing.js';
 import type { Settings } from '../../options.js';
@@ -157,12 +159,13 @@ export abstract class NativeSide<State> {
     const more = status[statusFields.more] === 1;
     // A connection's opening was posted before its first request, so it is among these.
     if (status[statusFields.events] === 1) this.takeEvents();
-    for (let i = 0; i < count; i++) this.#deliver(i, slab, larges);
+    const memory = slab.buffer as ArrayBuffer;
+    for (let i = 0; i < count; i++) this.#deliver(i, memory, larges);
     this.events.turnEnded();
     return more;
   }
 
-  #deliver(entry: number, slab: Buffer, larges: ArrayBuffer[]): void {
+  #deliver(entry: number, slab: ArrayBuffer, larges: readonly ArrayBuffer[]): void {
     const table = this.tables.requests;
     const at = entry * fieldsPerEntry;
     const who = table[at + field.processor] as number;
@@ -175,15 +178,13 @@ export abstract class NativeSide<State> {
     if (connection === undefined) return;
     const where = table[at + field.offset] as number;
     const isLarge = where >= largeFlag;
-    const memory = isLarge
-      ? (larges[where - largeFlag] as ArrayBuffer)
-      : (slab.buffer as ArrayBuffer);
+    const memory = isLarge ? (larges[where - largeFlag] as ArrayBuffer) : slab;
     const offset = isLarge ? 0 : where;
     const bodyBegin = table[at + field.bodyBegin] as number;
     const bodyEnd = table[at + field.bodyEnd] as number;
     let body: Buffer;
     try {
-      body = Buffer.from(memory, offset + bodyBegin, bodyEnd - bodyBegin);
+      body = bufferView(memory, offset + bodyBegin, bodyEnd - bodyBegin);
       if (this.settings.isolateBodies && connection.custom === null) body = isolated(body);
     } catch (error) {
       // Memory was refused, or a handler has just transferred the slab away.
