@@ -107,7 +107,7 @@ export const echoGoals = [
 
 /** The least CPU time of any configuration of ours that the docs describe. */
 function fastestConfiguration(shape, limit) {
-  const configurations = ['native', 'native, inline'];
+  const configurations = ['native', 'native, 1 thread'];
   return {
     shape,
     text: `the fastest documented configuration: CPU per request <= ${limit} of floor`,

@@ -14,7 +14,7 @@ const series = [
   { name: 'node:net', colour: '#3b7a3b' },
   { name: 'Bun', colour: '#4c8fd6' },
   { name: 'js', colour: '#e8b04a' },
-  { name: 'native, inline', colour: '#e8743b' },
+  { name: 'native, 1 thread', colour: '#e8743b' },
   { name: 'native', colour: '#b3202c' },
 ];
 

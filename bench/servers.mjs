@@ -25,7 +25,7 @@ export const echoServers = [
   floor('floor'),
   floor('floor, busy-poll', '--spin'),
   odradek('native', {}),
-  odradek('native, inline', { networkThreads: 0 }),
+  odradek('native, 1 thread', { networkThreads: 1 }),
   odradek('native, inline, busy-poll', { networkThreads: 0, busyPollUs }),
   odradek('native, pool of 1', { poolThreads: 1 }),
   odradek('native, pool of 2', { poolThreads: 2 }),

@@ -34,7 +34,8 @@
 const kib = 1024;
 const mib = kib * kib;
 
-const network = ['native', 'native, inline'];
+/** With all defaults, which on one core is `networkThreads: 0`; and with a thread all the same. */
+const network = ['native', 'native, 1 thread'];
 const peers = ['node:net', 'Bun'];
 
 /** @type {Shape[]} */

@@ -84,8 +84,10 @@ export interface SocketServerOptions<State = unknown> {
    * Kafka's `num.network.threads`: processors of the native transport, shared by all listeners.
    * 0 to 64, default `max(1, min(3, cores / 4))`: fewer threads make larger batches. With 0 the one
    * processor has no thread: the same C++ reactor runs in the calling thread's event loop, which
-   * saves the wake-ups between threads, and reads nothing while a handler runs. Any other number can
-   * be changed while the server runs: `resizeNetworkThreads()`.
+   * saves the wake-ups between threads, and reads nothing while a handler runs. That is the default
+   * where the process may use one core only, without a `handlerPool`: a second thread could run no
+   * sooner than the handlers' own lets it. Any other number can be changed while the server runs:
+   * `resizeNetworkThreads()`.
    */
   networkThreads?: number;
   /**
@@ -196,7 +198,6 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
   for (const hook of ['onConnect', 'onDisconnect', 'onHandlerError', 'handler'] as const) {
     checkType(hook, options[hook], 'function');
   }
-  const threads = Math.max(1, Math.min(3, Math.floor(availableParallelism() / 4)));
   return {
     listeners: checkListeners(options),
     handlerPool: options.handlerPool === undefined ? null : checkHandlerPool(options.handlerPool),
@@ -211,7 +212,7 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
     onHandlerError: options.onHandlerError,
     networkThreads: checkInteger(
       'networkThreads',
-      options.networkThreads ?? threads,
+      options.networkThreads ?? defaultNetworkThreads(options.handlerPool !== undefined),
       0,
       maxNetworkThreads,
     ),
@@ -232,6 +233,12 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
     isolateBodies: checkType('isolateBodies', options.isolateBodies, 'boolean') ?? false,
     transport,
   };
+}
+
+/** @param hasPool handlers run on threads of their own */
+export function defaultNetworkThreads(hasPool: boolean, cores = availableParallelism()): number {
+  if (cores === 1 && !hasPool) return 0;
+  return Math.max(1, Math.min(3, Math.floor(cores / 4)));
 }
 
 function checkListeners<State>(options: SocketServerOptions<State>): Listener<State>[] {

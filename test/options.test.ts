@@ -13,6 +13,7 @@ import {
   varintPrefixed,
 } from 'odradek';
 import { describe, expect, it } from 'vitest';
+import { defaultNetworkThreads } from '../src/options.js';
 import { bytes, frame } from './support/bytes.js';
 import { Client } from './support/client.js';
 import { makeServer, startServer } from './support/server.js';
@@ -363,3 +364,16 @@ async function freePort(): Promise<number> {
   await server.close();
   return port;
 }
+
+describe('the default of networkThreads', () => {
+  it.each([
+    [1, 0, 1],
+    [2, 1, 1],
+    [4, 1, 1],
+    [8, 2, 2],
+    [64, 3, 3],
+  ])('on %i cores is %i, and %i with a handlerPool', (cores, alone, withPool) => {
+    expect(defaultNetworkThreads(false, cores)).toBe(alone);
+    expect(defaultNetworkThreads(true, cores)).toBe(withPool);
+  });
+});

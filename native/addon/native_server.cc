@@ -249,7 +249,10 @@ napi_value NativeServer::submit(const napi_value* arguments) {
   for (uint32_t i = 0; i < count; i++) {
     Command command = tables_.readCommand(i, slab, arguments[2], arguments[3]);
     CommandBatch*& batch = batches_[command.channel.processor];
-    if (batch == nullptr) batch = new CommandBatch();
+    if (batch == nullptr) {
+      batch = new CommandBatch();
+      batch->commands.reserve(count - i);
+    }
     batch->commands.push_back(std::move(command));
   }
   if (slab != nullptr) slab->release();
