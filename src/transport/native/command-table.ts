@@ -84,7 +84,8 @@ export class CommandTable {
     const slab = this.#slab;
     const start = this.#slabUsed;
     let end = start + framer.writeHeader(slab, start, length);
-    slab.set(bytes, end);
+    // Not of memory that was transferred away: it has no bytes, and set() would throw.
+    if (length > 0) slab.set(bytes, end);
     end += length;
     if (trailer.length > 0) {
       slab.set(trailer, end);
