@@ -136,7 +136,11 @@ export async function startParking(
       return reply.promise;
     },
   });
-  const answer = (text: string): void => parked.get(text)?.resolve(Buffer.from(text));
+  const answer = (text: string): void => {
+    const reply = parked.get(text);
+    if (reply === undefined) throw new Error(`${text} was not taken`);
+    reply.resolve(Buffer.from(text));
+  };
   /** Pending requests, queued requests, waiting connections. */
   const metrics = (): [number, number, number] => {
     const { pendingRequests, requestQueueSize, connectionsWaitingForRoom } =
