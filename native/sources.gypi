@@ -19,6 +19,8 @@
     ],
     "posix_sources": [
       "native/platform/posix_socket_ops.cc",
+      "native/platform/spare_mappings.cc",
+      "native/platform/system_memory.cc",
       "native/platform/system_platform.cc"
     ],
     "epoll_sources": [

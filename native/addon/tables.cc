@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "../core/check.h"
+#include "../platform/system_memory.h"
 #include "../platform/system_platform.h"
 #include "config.h"
 #include "crossing.h"

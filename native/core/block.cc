@@ -1,6 +1,5 @@
 #include "block.h"
 
-#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -19,18 +18,7 @@ Block* closedMark() {
   return reinterpret_cast<Block*>(mark);
 }
 
-class SystemMemory final : public Memory {
- public:
-  void* allocate(size_t bytes) override { return std::malloc(bytes); }
-  void release(void* memory) override { std::free(memory); }
-};
-
 }  // namespace
-
-Memory& systemMemory() {
-  static SystemMemory memory;
-  return memory;
-}
 
 Block* Block::make(Memory& memory, size_t capacity) {
   if (capacity > UINT32_MAX) return nullptr;
@@ -46,7 +34,7 @@ void Block::dispose() {
   if (home != nullptr) {
     home->giveBack(this);
   } else {
-    memory->release(this);
+    free();
   }
 }
 
@@ -72,7 +60,7 @@ void SlabPool::giveBack(Block* slab) {
   Block* head = returned_.load(std::memory_order_acquire);
   do {
     if (head == closedMark()) {
-      memory_.release(slab);
+      slab->free();
       unref(1);
       return;
     }
@@ -104,7 +92,7 @@ void SlabPool::close() {
 uint32_t SlabPool::freeAll(Block* list) {
   uint32_t count = 0;
   while (list != nullptr) {
-    memory_.release(std::exchange(list, list->next));
+    std::exchange(list, list->next)->free();
     count++;
   }
   return count;

@@ -34,7 +34,11 @@ struct Block {
   Block* next = nullptr;
 
  private:
+  friend class SlabPool;
+
   void dispose();
+  // Nobody has a reference any more.
+  void free() { memory->release(this, sizeof(Block) + capacity); }
 };
 
 // The slabs of one thread. take() and close() belong to that thread; giveBack() to any. A closed

@@ -28,6 +28,19 @@ inline constexpr size_t kLargeFrameBytes = 16 * 1024;
 inline constexpr size_t kFirstLargeBytes = 64 * 1024;
 inline constexpr size_t kLargeGrowth = 4;
 
+// From this size on memory is mapped from the system by itself, so that it can go back there by
+// itself: what malloc() has for large frames stays resident if one small piece lies behind it.
+inline constexpr size_t kMappedBytes = kLargeFrameBytes;
+
+// Mapped memory that the process keeps for later use, and for how long it may lie unused. New
+// pages for a frame cost about as much as copying it, and garbage collectors let go of frames by
+// the hundred, several times a second. No more is ever kept than was in use at a time.
+inline constexpr size_t kSpareMappedBytes = 128 * 1024 * 1024;
+inline constexpr int64_t kSpareNs = 250'000'000;
+
+// Mappings that go back to the system in one turn: about 50 us.
+inline constexpr size_t kUnmapsAtOnce = 16;
+
 // Bytes that one connection may read and write in one turn, so that a busy peer can't starve the
 // others. A turn over one such connection takes about 100 us.
 inline constexpr size_t kReadBytesPerTurn = 256 * 1024;

@@ -102,6 +102,7 @@ void Processor::poll() {
     return;
   }
   now_ns_ = clock_.now();
+  if (memory_.tidyDueNs() <= now_ns_) memory_.tidy(now_ns_);
   for (int i = 0; i < count; i++) noteEvent(events_[static_cast<size_t>(i)]);
   serveReady();
 }
@@ -232,9 +233,10 @@ int64_t Processor::pollTimeout() {
   const bool is_owing = permits_ > 0 || !completed_receives_.empty() || events_posted_;
   if (is_owing || !ready_.empty() || !disconnected_.empty()) return 0;
   const Channel* lingerer = firstLingerer();
-  if (lingerer == nullptr) return -1;
-  const int64_t left_ns = lingerer->linger_until_ns - clock_.now();
-  return left_ns > 0 ? left_ns : 0;
+  const int64_t linger_ns = lingerer == nullptr ? INT64_MAX : lingerer->linger_until_ns;
+  const int64_t due_ns = std::min(linger_ns, memory_.tidyDueNs());
+  if (due_ns == INT64_MAX) return -1;
+  return std::max<int64_t>(due_ns - clock_.now(), 0);
 }
 
 // The next whose time is over, without those that ended earlier.
@@ -481,6 +483,7 @@ void Processor::closeAll(CloseReason reason) {
   }
   for (RoomListener* listener : listeners) listener->roomForConnections();
   if (was_leaving) tellLeft();
+  memory_.letGo();
   consumer_.ring();
 }
 

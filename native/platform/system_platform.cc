@@ -8,6 +8,7 @@
 
 #include "default_poller.h"
 #include "posix_socket_ops.h"
+#include "system_memory.h"
 
 namespace odradek {
 namespace {

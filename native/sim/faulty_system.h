@@ -44,7 +44,7 @@ class FaultyMemory final : public Memory {
   explicit FaultyMemory(Stage& stage) : stage_(stage) {}
 
   void* allocate(size_t bytes) override;
-  void release(void* memory) override { memory_.release(memory); }
+  void release(void* memory, size_t bytes) override { memory_.release(memory, bytes); }
   int64_t live() const { return memory_.live; }
 
  private:

@@ -16,7 +16,7 @@ class FakeMemory final : public Memory {
       refusals++;
       return nullptr;
     }
-    // With the size in front of it, so that release() can count it down.
+    // With the size in front of it, so that release() can check it.
     auto* memory = static_cast<uint64_t*>(std::malloc(bytes + kHeaderBytes));
     *memory = bytes;
     live++;
@@ -25,12 +25,19 @@ class FakeMemory final : public Memory {
     return memory + kHeaderBytes / sizeof(uint64_t);
   }
 
-  void release(void* memory) override {
+  void release(void* memory, size_t bytes) override {
     auto* start = static_cast<uint64_t*>(memory) - kHeaderBytes / sizeof(uint64_t);
+    if (*start != bytes) std::abort();
     live--;
     live_bytes -= *start;
     std::free(start);
   }
+
+  int64_t tidyDueNs() const override { return tidy_due_ns; }
+  void tidy(int64_t now_ns) override {
+    if (now_ns >= tidy_due_ns) tidy_due_ns = INT64_MAX;
+  }
+  void letGo() override { has_let_go = true; }
 
   // Grants this many more allocations, then refuses all until allow().
   void refuseAfter(int64_t granted) {
@@ -43,6 +50,8 @@ class FakeMemory final : public Memory {
   std::atomic<uint64_t> live_bytes{0};
   std::atomic<uint64_t> allocations{0};
   std::atomic<uint64_t> refusals{0};
+  std::atomic<int64_t> tidy_due_ns{INT64_MAX};
+  std::atomic<bool> has_let_go{false};
 
  private:
   static constexpr size_t kHeaderBytes = 16;

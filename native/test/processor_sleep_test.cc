@@ -88,10 +88,38 @@ TEST_F(ElsewhereTest, ALingeringConnectionGivesTheRestAnEnd) {
   EXPECT_EQ(timeout_ns, -1);
 }
 
+TEST_F(ElsewhereTest, MemoryThatLiesUnusedGivesTheRestAnEnd) {
+  const int64_t due_ns = bench.kernel.clock.now() + 1000;
+  bench.memory.tidy_due_ns = due_ns;
+  runToRest();
+  EXPECT_EQ(timeout_ns, 1000);
+  EXPECT_EQ(bench.memory.tidy_due_ns, due_ns);
+  bench.kernel.clock.advance(1000);
+  runToRest();
+  EXPECT_EQ(bench.memory.tidy_due_ns, INT64_MAX);
+  EXPECT_EQ(timeout_ns, -1);
+}
+
+TEST_F(ElsewhereTest, TheFirstDeadlineEndsTheRest) {
+  runToRest();
+  bench.offer();
+  runToRest();
+  bench.takeEvents();
+  bench.submit({ProcessorBench::close(bench.lastOpened(), CloseReason::kClosedByService)});
+  bench.memory.tidy_due_ns = bench.kernel.clock.now() + kLingerNs - 1;
+  runToRest();
+  EXPECT_EQ(timeout_ns, kLingerNs - 1);
+  bench.memory.tidy_due_ns = bench.kernel.clock.now() + kLingerNs + 1;
+  runToRest();
+  EXPECT_EQ(timeout_ns, kLingerNs);
+}
+
 TEST_F(ElsewhereTest, ItEndsInTheTurnAfterStop) {
   runToRest();
   bench.processor->stop(CloseReason::kDeadline);
+  EXPECT_FALSE(bench.memory.has_let_go);
   EXPECT_FALSE(bench.processor->turn());
+  EXPECT_TRUE(bench.memory.has_let_go) << "nobody will come to tidy it";
 }
 
 // --- Spinning ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../core/socket_server.h"
+#include "../platform/system_memory.h"
 #include "../platform/system_platform.h"
 #include "echo_server.h"
 #include "processor_bench.h"
