@@ -118,6 +118,7 @@ void HandlerSet::wake(size_t runs, Handlers& woken) {
       if (!place.sleeps) continue;
       if (best == nullptr || place.handler->inWork() < best->handler->inWork()) best = &place;
     }
+    ODRADEK_REQUIRE(best != nullptr);  // asleep_ counts those that sleep
     rouse(*best, woken);
   }
 }
