@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Child } from '../children.mjs';
 import { buildFolder, runLoad } from '../load.mjs';
+import { forgetLogs } from './page-cache.mjs';
 
 /** Apache Kafka answers after 5 to 12 seconds. */
 const startMs = 60_000;
@@ -43,13 +44,14 @@ export class KeptBroker {
   /** @param {import('../server-process.mjs').Context} context */
   async start({ shape, core, times }) {
     this.#running ??= await this.#run(core);
-    const { port, child } = this.#running;
+    const { port, child, folder } = this.#running;
     const running = { port, pid: child.pid, stop: async () => {} };
     // Anew for each shape: what is compiled for one is not what another needs.
     if (!this.#warm.has(shape.name)) {
-      await warmUp(shape, running, times);
+      await warmUp(shape, running, times, folder);
       this.#warm.add(shape.name);
     }
+    forgetLogs(folder);
     return running;
   }
 
@@ -78,7 +80,7 @@ export class KeptBroker {
   }
 }
 
-async function warmUp(shape, running, times) {
+async function warmUp(shape, running, times, folder) {
   const seconds = (times.keptWarmupSeconds ?? 0) * (shape.warmUps ?? 1);
   const end = performance.now() + seconds * 1000;
   if (shape.run === undefined) {
@@ -86,7 +88,10 @@ async function warmUp(shape, running, times) {
     const flags = { ...shape.load, connections, port: running.port };
     await runLoad({ ...flags, warmupSeconds: 0, seconds });
   } else {
-    while (performance.now() < end) await shape.run(running, times);
+    while (performance.now() < end) {
+      await shape.run(running, times);
+      forgetLogs(folder);
+    }
   }
 }
 
