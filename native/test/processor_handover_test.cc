@@ -20,7 +20,7 @@ class HandoverTest : public testing::Test {
   explicit HandoverTest(test::BenchOptions options = {.processors = 3}) : bench(options) {}
 
   // The last turn of a processor that leaves.
-  void leave(uint32_t id, std::vector<uint32_t> heirs) {
+  void leave(uint32_t id, const std::vector<uint32_t>& heirs) {
     askToLeave(id, heirs);
     finishLeaving(id);
   }
