@@ -1,5 +1,8 @@
 // Kafka's KafkaChannel: one connection of a processor, with its receive and send state, its mute
 // state and the way it ends. Belongs to its processor's thread.
+//
+// Most connections of a server are idle, and this is what the core keeps of each: fields are in
+// the order that leaves no gaps, and whatever few connections need is a pointer to it.
 #pragma once
 
 #include <cstdint>
@@ -38,47 +41,15 @@ struct Channel {
   // Given by the processor that opened it, and kept for life.
   ChannelId id;
   Place place;
-  // That processor, where it was handed over since.
-  Processor* origin = nullptr;
   int fd = -1;
-  uint32_t listener = 0;
+  // The processor that opened it, where it was handed over since.
+  Processor* origin = nullptr;
   // The listener's, until a command sets one of its own.
   const Framing* framing = nullptr;
   std::unique_ptr<Framing> own_framing;
   Receive receive;
   Send send;
   EarlyReplies early;
-
-  Life life = Life::kOpen;
-  MuteState mute = MuteState::kNotMuted;
-  CloseReason reason = CloseReason::kNone;
-  int error = 0;
-  // The length that broke the framing.
-  int64_t declared = 0;
-
-  // What the kernel said last (edge-triggered: kept until it says otherwise).
-  bool is_readable = false;
-  bool is_writable = true;
-  bool reads_on = false;    // a short read doesn't mean that the kernel has no more
-  bool is_ended = false;    // a read came to the end
-  bool has_failed = false;  // an event told so: takeError() says how
-
-  // The request channel had no room: held frames wait for a permit.
-  bool waits_for_room = false;
-  // Held bytes are to be cut before anything is read: complete frames, or such as break their
-  // framing, which no read will announce.
-  bool is_halted = false;
-  // Nothing is cut or read until a command sets the framing of what follows.
-  bool is_held = false;
-  // Closing: requests still in handlers' hands are not waited for, and their replies don't leave.
-  bool is_cut = false;
-
-  // Whether the processor's lists of this turn have it already.
-  bool in_ready = false;
-  bool in_touched = false;
-  bool in_completed_receives = false;
-  bool in_completed_sends = false;
-  bool in_disconnected = false;
 
   // Muted at this many frames that are not settled. Above 1 a connection is read on meanwhile.
   uint32_t max_in_flight = 1;
@@ -87,20 +58,53 @@ struct Channel {
   uint32_t next_sequence = 0;
   uint32_t next_reply = 0;
   // Where the turn's last frame stands among the processor's completed receives.
-  size_t last_receive = 0;
+  uint32_t last_receive = 0;
   // Settled without an answer.
   uint32_t unanswered = 0;
 
-  // With a handler pool. How often the framing has changed (wraps).
-  uint16_t framing_epoch = 0;
+  // With a handler pool. The threads that gave commands for it, place modulo 64: they are told of
+  // its end.
+  uint64_t handler_places = 0;
   // Its thread's place, where it has one.
   uint32_t handler_place = HandlerSet::kNoPlace;
-  // The threads that gave commands for it, place modulo 64: they are told of its end.
-  uint64_t handler_places = 0;
+  // How often the framing has changed (wraps).
+  uint16_t framing_epoch = 0;
 
+  Life life = Life::kOpen;
+  MuteState mute = MuteState::kNotMuted;
+  CloseReason reason = CloseReason::kNone;
+
+  // What the kernel said last (edge-triggered: kept until it says otherwise).
+  bool is_readable : 1 = false;
+  bool is_writable : 1 = true;
+  bool reads_on : 1 = false;    // a short read doesn't mean that the kernel has no more
+  bool is_ended : 1 = false;    // a read came to the end
+  bool has_failed : 1 = false;  // an event told so: takeError() says how
+
+  // The request channel had no room: held frames wait for a permit.
+  bool waits_for_room : 1 = false;
+  // Held bytes are to be cut before anything is read: complete frames, or such as break their
+  // framing, which no read will announce.
+  bool is_halted : 1 = false;
+  // Nothing is cut or read until a command sets the framing of what follows.
+  bool is_held : 1 = false;
+  // Closing: requests still in handlers' hands are not waited for, and their replies don't leave.
+  bool is_cut : 1 = false;
+
+  // Whether the processor's lists of this turn have it already.
+  bool in_ready : 1 = false;
+  bool in_touched : 1 = false;
+  bool in_completed_receives : 1 = false;
+  bool in_completed_sends : 1 = false;
+  bool in_disconnected : 1 = false;
+
+  // Why it failed.
+  int error = 0;
+  // The length that broke the framing.
+  int64_t declared = 0;
   // How long input is discarded, and how much was.
   int64_t linger_until_ns = 0;
-  size_t lingered_bytes = 0;
+  uint32_t lingered_bytes = 0;
 
   bool isMuted() const { return mute != MuteState::kNotMuted; }
   bool isLive() const { return life == Life::kOpen || life == Life::kClosing; }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "close_reason.h"
@@ -24,16 +25,21 @@ class EarlyReplies {
   EarlyReplies(const EarlyReplies&) = delete;
   EarlyReplies& operator=(const EarlyReplies&) = delete;
   ~EarlyReplies() {
-    for (const EarlyReply& reply : replies_) {
+    if (replies_ == nullptr) return;
+    for (const EarlyReply& reply : *replies_) {
       if (reply.segment.block != nullptr) reply.segment.block->release();
     }
   }
 
-  void keep(const EarlyReply& reply) { replies_.push_back(reply); }
+  void keep(const EarlyReply& reply) {
+    if (replies_ == nullptr) replies_ = std::make_unique<std::vector<EarlyReply>>();
+    replies_->push_back(reply);
+  }
 
   // Whether one that settles any of these is here already.
   bool settles(uint32_t sequence, uint32_t count) const {
-    for (const EarlyReply& reply : replies_) {
+    if (replies_ == nullptr) return false;
+    for (const EarlyReply& reply : *replies_) {
       const Segment& segment = reply.segment;
       if (segment.settles == 0) continue;
       const bool is_before = segment.sequence + segment.settles - sequence - 1 >= kHalf;
@@ -45,10 +51,12 @@ class EarlyReplies {
 
   // The oldest part of the reply whose turn it is.
   bool take(uint32_t sequence, EarlyReply* reply) {
-    for (auto i = replies_.begin(); i != replies_.end(); ++i) {
+    if (replies_ == nullptr) return false;
+    for (auto i = replies_->begin(); i != replies_->end(); ++i) {
       if (i->segment.sequence != sequence) continue;
       *reply = *i;
-      replies_.erase(i);
+      replies_->erase(i);
+      if (replies_->empty()) replies_.reset();
       return true;
     }
     return false;
@@ -58,7 +66,8 @@ class EarlyReplies {
   // Differences of sequences beyond this are negative.
   static constexpr uint32_t kHalf = 1u << 31;
 
-  std::vector<EarlyReply> replies_;
+  // Null where there are none.
+  std::unique_ptr<std::vector<EarlyReply>> replies_;
 };
 
 }  // namespace odradek

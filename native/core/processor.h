@@ -158,6 +158,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   // FrameSink: the frames of current_.
   bool admit() override;
   void complete(Block* block, size_t offset, const Cut& cut) override;
+  void broken(const Cut& cut) override { broken_ = cut; }
 
   // PermitWaiter.
   void permitsGranted() override;
@@ -278,6 +279,8 @@ class Processor final : public FrameSink, public PermitWaiter {
 
   // The connection whose frames are being cut, and the permits left for it and those after it.
   Channel* current_ = nullptr;
+  // What was wrong with the last frame that broke its framing.
+  Cut broken_;
   uint32_t permits_ = 0;
   // Connections that found no permit, longest waiting first.
   Ring<Place> room_waiters_;

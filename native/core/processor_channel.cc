@@ -35,7 +35,6 @@ void Processor::configure(NewConnection& connection) {
   channel->id = {id_, channel->place.slot, channel->place.generation};
   const ChannelConfig& config = configs_[connection.listener];
   channel->fd = connection.fd;
-  channel->listener = connection.listener;
   channel->framing = config.framing;
   channel->max_in_flight = config.max_in_flight;
   channel->mute = config.waits_for_accept ? MuteState::kMuted : MuteState::kNotMuted;
@@ -287,8 +286,8 @@ void Processor::framed(Channel& channel, Receive::Outcome outcome) {
     // Judged once the frames before are settled: one of them may change the framing.
     channel.is_halted = true;
   } else if (outcome == Receive::Outcome::kBroken) {
-    channel.declared = channel.receive.broken().declared;
-    beginClose(channel, channel.receive.broken().reason);
+    channel.declared = broken_.declared;
+    beginClose(channel, broken_.reason);
   } else if (outcome == Receive::Outcome::kRefused) {
     beginClose(channel, CloseReason::kOutOfMemory);
   }
@@ -325,7 +324,7 @@ void Processor::complete(Block* block, size_t offset, const Cut& cut) {
   if (requests_.hasPool() && channel.in_completed_receives) {
     is_mixed_ = is_mixed_ || channel.last_receive + 1 != completed_receives_.size();
   }
-  channel.last_receive = completed_receives_.size();
+  channel.last_receive = static_cast<uint32_t>(completed_receives_.size());
   completed_receives_.push_back({
       .channel = channel.id,
       .sequence = channel.next_sequence,
@@ -465,7 +464,7 @@ void Processor::discardInput(Channel& channel) {
       return;
     }
     if (count <= 0) break;
-    channel.lingered_bytes += static_cast<size_t>(count);
+    channel.lingered_bytes += static_cast<uint32_t>(count);
   }
   if (channel.is_readable) closeSocket(channel);
 }

@@ -25,6 +25,13 @@ void Receive::drop() {
   scanned_ = 0;
 }
 
+Cut Receive::search(const Framing& framing, const std::byte* data, size_t size) {
+  size_t scanned = scanned_;
+  const Cut cut = cutFrame(framing, data, size, &scanned);
+  scanned_ = static_cast<uint32_t>(scanned);
+  return cut;
+}
+
 bool Receive::isOwnRead() const {
   if (empty()) return expected_ > 0;
   return needed_ > kLargeFrameBytes || heldBytes() > kLargeFrameBytes;
@@ -83,7 +90,7 @@ Receive::Outcome Receive::received(const Target& target, size_t bytes, const Fra
                                    SlabWriter& slab, Memory& memory, FrameSink& sink) {
   if (target.own_bytes == 0) {
     const size_t held = heldBytes();
-    const size_t scanned = scanned_;
+    const uint32_t scanned = scanned_;
     const uint64_t needed = needed_;
     if (needed > 0 && held + bytes < needed) {
       // Still the same small frame: keep it where it is and add to it.
@@ -96,7 +103,7 @@ Receive::Outcome Receive::received(const Target& target, size_t bytes, const Fra
   }
   const size_t own = std::min(bytes, target.own_bytes);
   const size_t excess = bytes - own;
-  end_ += own;
+  end_ += static_cast<uint32_t>(own);
   if (begin_ == 0 && end_ == own && excess == 0 && own < kLargeFrameBytes) {
     // A large frame was expected and small ones came: they belong into the slab.
     expected_ = 0;
@@ -121,13 +128,13 @@ Receive::Outcome Receive::cutSlab(size_t bytes, const Framing& framing, SlabWrit
   Outcome outcome = Outcome::kMore;
   needed_ = 0;
   while (true) {
-    const Cut cut = cutFrame(framing, data + begin, bytes - begin, &scanned_);
+    const Cut cut = search(framing, data + begin, bytes - begin);
     if (cut.kind == Cut::Kind::kMore) {
       needed_ = cut.frame_bytes;
       break;
     }
     if (cut.kind == Cut::Kind::kBroken) {
-      broken_ = cut;
+      sink.broken(cut);
       outcome = Outcome::kBroken;
       break;
     }
@@ -148,7 +155,7 @@ Receive::Outcome Receive::cutSlab(size_t bytes, const Framing& framing, SlabWrit
 Receive::Outcome Receive::cutHeld(const Framing& framing, Memory& memory, FrameSink& sink) {
   needed_ = 0;
   while (!empty()) {
-    const Cut cut = cutFrame(framing, block_->data() + begin_, heldBytes(), &scanned_);
+    const Cut cut = search(framing, block_->data() + begin_, heldBytes());
     if (cut.kind == Cut::Kind::kMore) {
       needed_ = cut.frame_bytes;
       // What is left must not pin the frames before it.
@@ -156,7 +163,7 @@ Receive::Outcome Receive::cutHeld(const Framing& framing, Memory& memory, FrameS
       return is_compact ? Outcome::kMore : Outcome::kRefused;
     }
     if (cut.kind == Cut::Kind::kBroken) {
-      broken_ = cut;
+      sink.broken(cut);
       return Outcome::kBroken;
     }
     const Outcome outcome = completeOwn(memory, sink, cut);
@@ -185,7 +192,7 @@ Receive::Outcome Receive::completeOwn(Memory& memory, FrameSink& sink, const Cut
     block_->retain();
     sink.complete(block_, begin_, cut);
   }
-  begin_ += cut.frame_bytes;
+  begin_ += static_cast<uint32_t>(cut.frame_bytes);
   frameDone(cut);
   return Outcome::kMore;
 }
@@ -193,7 +200,8 @@ Receive::Outcome Receive::completeOwn(Memory& memory, FrameSink& sink, const Cut
 void Receive::frameDone(const Cut& cut) {
   scanned_ = 0;
   const bool is_large = cut.frame_bytes >= kLargeFrameBytes;
-  expected_ = is_large ? std::min<size_t>(cut.frame_bytes, kMaxExpectedBytes) : 0;
+  const size_t expected = is_large ? std::min<size_t>(cut.frame_bytes, kMaxExpectedBytes) : 0;
+  expected_ = static_cast<uint32_t>(expected);
 }
 
 bool Receive::ensureOwn(Memory& memory, size_t capacity) {
@@ -211,7 +219,7 @@ bool Receive::relocate(Memory& memory, size_t capacity) {
   if (block_ != nullptr) block_->release();
   block_ = other;
   begin_ = 0;
-  end_ = held;
+  end_ = static_cast<uint32_t>(held);
   return true;
 }
 
@@ -239,7 +247,7 @@ bool Receive::append(Memory& memory, const std::byte* bytes, size_t size) {
     if (!ensureOwn(memory, capacity)) return false;
   }
   std::memcpy(block_->data() + end_, bytes, size);
-  end_ += size;
+  end_ += static_cast<uint32_t>(size);
   return true;
 }
 
@@ -255,7 +263,7 @@ bool Receive::unread(Memory& memory, const std::byte* bytes, size_t size) {
   if (held > 0) std::memcpy(joined->data() + size, block_->data() + begin_, held);
   drop();
   block_ = joined;
-  end_ = size + held;
+  end_ = static_cast<uint32_t>(size + held);
   return true;
 }
 

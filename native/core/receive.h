@@ -23,6 +23,8 @@ class FrameSink {
   virtual bool admit() = 0;
   // A frame at `offset` of `block`; the sink takes over one reference.
   virtual void complete(Block* block, size_t offset, const Cut& cut) = 0;
+  // What comes next breaks its framing, as the cut says. kBroken follows.
+  virtual void broken(const Cut& cut) = 0;
 
  protected:
   ~FrameSink() = default;
@@ -41,7 +43,7 @@ class Receive {
   enum class Outcome : uint8_t {
     kMore,     // read on
     kHalted,   // the sink admits no more: cutHeld() goes on where this stopped
-    kBroken,   // see broken(); the bytes are held, another framing may do better
+    kBroken,   // the sink was told; the bytes are held, another framing may do better
     kRefused,  // no memory
   };
 
@@ -66,8 +68,6 @@ class Receive {
   // The read brought nothing: memory made ready for it goes back.
   void readNothing();
 
-  // After kBroken: the cut that says why.
-  const Cut& broken() const { return broken_; }
   bool empty() const { return begin_ == end_; }
   size_t heldBytes() const { return end_ - begin_; }
 
@@ -75,6 +75,7 @@ class Receive {
   void drop();
 
  private:
+  Cut search(const Framing& framing, const std::byte* data, size_t size);
   bool isOwnRead() const;
   bool prepareOwn(SlabWriter& slab, Memory& memory, Target* target);
   bool prepareSlab(SlabWriter& slab, Memory& memory, Target* target);
@@ -87,16 +88,15 @@ class Receive {
   Outcome completeOwn(Memory& memory, FrameSink& sink, const Cut& cut);
   void frameDone(const Cut& cut);
 
-  // Held bytes: block_[begin_, end_).
+  // Held bytes: block_[begin_, end_). Sizes within a block have 32 bits, as its capacity has.
   Block* block_ = nullptr;
-  size_t begin_ = 0;
-  size_t end_ = 0;
+  uint32_t begin_ = 0;
+  uint32_t end_ = 0;
   // Size of the frame under construction, 0 while unknown; how much of it was searched.
   uint64_t needed_ = 0;
-  size_t scanned_ = 0;
+  uint32_t scanned_ = 0;
   // Size of the last frame if it was large: the next one is likely to be, too.
-  size_t expected_ = 0;
-  Cut broken_;
+  uint32_t expected_ = 0;
 };
 
 }  // namespace odradek

@@ -1,10 +1,11 @@
-// A queue in one array that doubles when it is full and never shrinks: no allocation per item.
-// Not thread-safe.
+// A queue in one array that doubles when it is full and shrinks when it is told to: no allocation
+// per item. Not thread-safe.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <utility>
-#include <vector>
 
 #include "check.h"
 
@@ -19,18 +20,18 @@ class Ring {
   T& back() { return at(size_ - 1); }
   T& at(size_t index) {
     ODRADEK_ASSERT(index < size_);
-    return items_[(head_ + index) & (items_.size() - 1)];
+    return items_[place(index)];
   }
 
   void push(T item) {
-    if (size_ == items_.size()) grow();
-    items_[(head_ + size_) & (items_.size() - 1)] = std::move(item);
+    if (size_ == capacity_) grow();
+    items_[place(size_)] = std::move(item);
     size_++;
   }
 
   void pushFront(T item) {
-    if (size_ == items_.size()) grow();
-    head_ = (head_ + items_.size() - 1) & (items_.size() - 1);
+    if (size_ == capacity_) grow();
+    head_ = static_cast<uint32_t>(place(capacity_ - 1));
     items_[head_] = std::move(item);
     size_++;
   }
@@ -39,22 +40,39 @@ class Ring {
     ODRADEK_ASSERT(size_ > 0);
     T item = std::move(items_[head_]);
     items_[head_] = T();
-    head_ = (head_ + 1) & (items_.size() - 1);
+    head_ = static_cast<uint32_t>(place(1));
     size_--;
     return item;
   }
 
- private:
-  void grow() {
-    std::vector<T> larger(items_.empty() ? 8 : items_.size() * 2);
-    for (size_t i = 0; i < size_; i++) larger[i] = std::move(at(i));
-    items_ = std::move(larger);
+  // While it is empty: lets go of the array.
+  void shrink() {
+    ODRADEK_ASSERT(size_ == 0);
+    items_.reset();
+    capacity_ = 0;
     head_ = 0;
   }
 
-  std::vector<T> items_;
-  size_t head_ = 0;
-  size_t size_ = 0;
+ private:
+  static constexpr uint32_t kFirstCapacity = 8;
+
+  // The capacity is a power of two.
+  size_t place(size_t index) const { return (head_ + index) & (capacity_ - 1); }
+
+  void grow() {
+    const uint32_t capacity = capacity_ == 0 ? kFirstCapacity : capacity_ * 2;
+    ODRADEK_REQUIRE(capacity > capacity_);
+    auto larger = std::make_unique<T[]>(capacity);
+    for (size_t i = 0; i < size_; i++) larger[i] = std::move(at(i));
+    items_ = std::move(larger);
+    capacity_ = capacity;
+    head_ = 0;
+  }
+
+  std::unique_ptr<T[]> items_;
+  uint32_t capacity_ = 0;
+  uint32_t head_ = 0;
+  uint32_t size_ = 0;
 };
 
 }  // namespace odradek

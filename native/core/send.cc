@@ -18,16 +18,20 @@ Send::~Send() {
 bool Send::popSettled(Segment* segment) {
   while (completed_ < segments_.size() && segments_.at(completed_).length == 0) completed_++;
   if (completed_ == 0) return false;
-  completed_--;
-  *segment = segments_.pop();
+  pop(segment);
   return true;
 }
 
 bool Send::popAny(Segment* segment) {
   if (segments_.empty()) return false;
+  pop(segment);
+  return true;
+}
+
+void Send::pop(Segment* segment) {
   if (completed_ > 0) completed_--;
   *segment = segments_.pop();
-  return true;
+  if (segments_.empty()) segments_.shrink();
 }
 
 Send::Outcome Send::flush(SocketOps& sockets, int fd, uint64_t* calls, uint64_t* bytes) {

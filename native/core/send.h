@@ -55,11 +55,13 @@ class Send {
   void detach(Memory& memory);
 
  private:
+  void pop(Segment* segment);
   void advance(size_t bytes);
 
+  // Without an array where there are none: most connections wait for a request.
   Ring<Segment> segments_;
   // Segments at the front whose bytes are all sent.
-  size_t completed_ = 0;
+  uint32_t completed_ = 0;
   int error_ = 0;
 };
 

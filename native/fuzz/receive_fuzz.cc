@@ -87,7 +87,7 @@ void run(Input input) {
       for (size_t i = 0; i < expected.frames.size(); i++) {
         FUZZ_CHECK(bench.frames[i] == expected.frames[i]);
       }
-      if (expected.is_broken) FUZZ_CHECK(bench.receive.broken().reason == expected.reason);
+      if (expected.is_broken) FUZZ_CHECK(bench.why_broken.reason == expected.reason);
       if (!expected.is_broken) FUZZ_CHECK(bench.receive.heldBytes() == expected.left);
     }
     if (bench.keeps_blocks) FUZZ_CHECK(bench.keptFrames() == bench.frames);

@@ -84,6 +84,8 @@ class ReceiveBench final : public FrameSink {
     }
   }
 
+  void broken(const Cut& cut) override { why_broken = cut; }
+
   // What a handler sees that kept its frames until now.
   std::vector<std::string> keptFrames() {
     std::vector<std::string> found;
@@ -107,6 +109,7 @@ class ReceiveBench final : public FrameSink {
   Receive receive;
   std::vector<std::string> frames;
   std::vector<Cut> cuts;
+  Cut why_broken;
   std::vector<size_t> capacities;
   std::vector<Kept> kept;
   bool keeps_blocks = false;

@@ -294,8 +294,8 @@ TEST_F(ReceiveTest, ABreakComesAfterTheGoodFrames) {
   const std::string bad = std::string("\xff\xff\xff\xff", 4);
   EXPECT_EQ(bench->feed(framed("a") + framed("b") + bad), Outcome::kBroken);
   EXPECT_EQ(bench->frames, (std::vector<std::string>{framed("a"), framed("b")}));
-  EXPECT_EQ(bench->receive.broken().reason, CloseReason::kFrameLengthInvalid);
-  EXPECT_EQ(bench->receive.broken().declared, -1);
+  EXPECT_EQ(bench->why_broken.reason, CloseReason::kFrameLengthInvalid);
+  EXPECT_EQ(bench->why_broken.declared, -1);
 }
 
 TEST_F(ReceiveTest, ABreakIsFoundInHeldBytesToo) {

@@ -47,11 +47,27 @@ TEST(Ring, LetsGoOfWhatItGaveAway) {
   EXPECT_EQ(item.use_count(), 1);
 }
 
+TEST(Ring, BeginsAnewAfterItShrank) {
+  Ring<int> ring;
+  ring.shrink();
+  for (int round = 0; round < 3; round++) {
+    for (int i = 0; i < 20; i++) ring.push(i);
+    ring.pushFront(-1);
+    for (int i = -1; i < 20; i++) ASSERT_EQ(ring.pop(), i);
+    ring.shrink();
+    EXPECT_TRUE(ring.empty());
+  }
+  ring.pushFront(7);
+  EXPECT_EQ(ring.front(), 7);
+}
+
 #ifdef ODRADEK_DEBUG
 TEST(RingDeathTest, NothingIsTakenFromAnEmptyRing) {
   Ring<int> ring;
   EXPECT_DEATH(ring.pop(), "broken: size_ > 0");
   EXPECT_DEATH(ring.at(0), "broken: index < size_");
+  ring.push(1);
+  EXPECT_DEATH(ring.shrink(), "broken: size_ == 0");
 }
 #endif
 
