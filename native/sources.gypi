@@ -30,6 +30,7 @@
       "native/addon/addon.cc",
       "native/addon/config.cc",
       "native/addon/large_frames.cc",
+      "native/addon/loop_meter.cc",
       "native/addon/loop_watcher.cc",
       "native/addon/native_handler.cc",
       "native/addon/native_server.cc",

@@ -134,6 +134,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       this.#checkStarting();
       await this.#transport.start();
       this.#checkStarting();
+      await this.#workers?.threads.attach();
+      this.#checkStarting();
     } catch (error) {
       if (this.#state === 'starting') {
         await this.#workers?.threads.stop(defaultCloseTimeoutMs);
@@ -141,7 +143,6 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       }
       throw error;
     }
-    this.#workers?.threads.attach();
     this.#state = 'running';
     // Idle percentages count from here.
     this.metrics();

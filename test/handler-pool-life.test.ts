@@ -159,7 +159,7 @@ describe.each(poolTransports)('a module of handlers (%s)', (transport) => {
 
 describe.each(poolTransports)('close() with a handler pool (%s)', (transport) => {
   it('waits for requests in the hands of threads', async () => {
-    const { testServer, shared } = await startPool(transport, { threads: 2, concurrency: 1 });
+    const { testServer, shared } = await startPool(transport, { threads: 2 });
     const [a, b] = await connectMany(testServer, 2);
     const [parked, blocked] = [shared.gate(), shared.gate()];
     a?.send(frame(`park ${parked}`));

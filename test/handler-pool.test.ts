@@ -302,6 +302,45 @@ describe.each(poolTransports)('a handler pool (%s)', (transport) => {
       expect(await blocking?.readText()).toBe(`block ${gate}`);
     });
 
+    it('leave what comes to an idle one, while they wait for something', async () => {
+      const { testServer, shared } = await startPool(transport, { threads: 2 });
+      const [waiting, blocking] = (await connectMany(testServer, 2)) as [Client, Client];
+      for (let round = 1; round <= 10; round++) {
+        const [parked, blocked] = [shared.gate(), shared.gate()];
+        waiting.send(frame(`park ${parked}`));
+        await until(() => shared.count('begun') === 2 * round - 1, 'the one that waits');
+        blocking.send(frame(`block ${blocked}`));
+        await until(() => shared.count('begun') === 2 * round, 'the block');
+        shared.open(parked);
+        expect(await waiting.readText()).toBe(`park ${parked}`);
+        shared.open(blocked);
+        expect(await blocking.readText()).toBe(`block ${blocked}`);
+      }
+    });
+
+    // The js transport can't tell whether a thread's event loop is free.
+    it.runIf(transport === 'native')(
+      'hold up nobody while they are at work in what a promise began',
+      async () => {
+        const { testServer, shared } = await startPool(transport, { threads: 2 });
+        const [computing, waiting, client] = (await connectMany(testServer, 3)) as Client[];
+        const [first, second, third] = [shared.gate(), shared.gate(), shared.gate()];
+        computing?.send(frame(`parkAndBlock ${first},${second}`));
+        await until(() => shared.count('begun') === 1, 'the first request');
+        waiting?.send(frame(`park ${third}`));
+        await inFlight(testServer, 1, 1);
+        shared.open(first);
+        await until(() => shared.count('aborted') === 1, 'the block');
+        for (let i = 0; i < 50; i++) {
+          expect(await ask(client as Client, `echo ${i}`)).toEqual([`echo ${i}`]);
+        }
+        shared.open(second);
+        expect(await computing?.readText()).toBe(`parkAndBlock ${first},${second}`);
+        shared.open(third);
+        expect(await waiting?.readText()).toBe(`park ${third}`);
+      },
+    );
+
     it('share requests out: one that is idle gets the next', async () => {
       const { testServer, shared } = await startPool(transport, { threads: 3 });
       const clients = await connectMany(testServer, 3);

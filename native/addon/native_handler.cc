@@ -112,6 +112,7 @@ napi_value NativeHandler::start(const napi_value* arguments) {
   // After the threadsafe function, so that it runs before that one is torn down: hooks run last
   // in, first out.
   is_hooked_ = napi_add_env_cleanup_hook(env_, onEnvironmentEnd, this) == napi_ok;
+  loop_.open(env_);
   const bool is_wanted = is_hooked_ && handler_->enter(*this, tables_.marks());
   if (!is_wanted) end();
   return js::boolean(env_, is_wanted);

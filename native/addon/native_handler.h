@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../core/request_handler.h"
+#include "loop_meter.h"
 #include "tables.h"
 
 namespace odradek {
@@ -45,11 +46,13 @@ class NativeHandler final : public Waker {
   napi_value leave(const napi_value* arguments);
 
   void wake() override;
+  bool isWaiting() override { return loop_.isWaiting(); }
   void end();
 
   napi_env env_;
   std::shared_ptr<RequestHandler> handler_;
   Tables tables_;
+  LoopMeter loop_;
   std::vector<Command> commands_;
   napi_threadsafe_function doorbell_function_ = nullptr;
   bool is_hooked_ = false;

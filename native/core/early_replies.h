@@ -1,6 +1,6 @@
 // Replies of one connection that came before their turn, from handler threads that ran several of
-// its requests at once: kept until those before them have come. No more than requests are in
-// flight.
+// its requests at once: kept until those before them have come. No more than requests may be in
+// flight, and of all connections no more than may be pending: see RequestChannel::keep().
 #pragma once
 
 #include <cstdint>
@@ -25,21 +25,25 @@ class EarlyReplies {
   EarlyReplies(const EarlyReplies&) = delete;
   EarlyReplies& operator=(const EarlyReplies&) = delete;
   ~EarlyReplies() {
-    if (replies_ == nullptr) return;
-    for (const EarlyReply& reply : *replies_) {
+    if (kept_ == nullptr) return;
+    for (const EarlyReply& reply : kept_->replies) {
       if (reply.segment.block != nullptr) reply.segment.block->release();
     }
   }
 
   void keep(const EarlyReply& reply) {
-    if (replies_ == nullptr) replies_ = std::make_unique<std::vector<EarlyReply>>();
-    replies_->push_back(reply);
+    if (kept_ == nullptr) kept_ = std::make_unique<Kept>();
+    kept_->replies.push_back(reply);
+    kept_->settles += reply.segment.settles;
   }
+
+  // Requests that these settle.
+  uint32_t settles() const { return kept_ == nullptr ? 0 : kept_->settles; }
 
   // Whether one that settles any of these is here already.
   bool settles(uint32_t sequence, uint32_t count) const {
-    if (replies_ == nullptr) return false;
-    for (const EarlyReply& reply : *replies_) {
+    if (kept_ == nullptr) return false;
+    for (const EarlyReply& reply : kept_->replies) {
       const Segment& segment = reply.segment;
       if (segment.settles == 0) continue;
       const bool is_before = segment.sequence + segment.settles - sequence - 1 >= kHalf;
@@ -51,12 +55,13 @@ class EarlyReplies {
 
   // The oldest part of the reply whose turn it is.
   bool take(uint32_t sequence, EarlyReply* reply) {
-    if (replies_ == nullptr) return false;
-    for (auto i = replies_->begin(); i != replies_->end(); ++i) {
+    if (kept_ == nullptr) return false;
+    for (auto i = kept_->replies.begin(); i != kept_->replies.end(); ++i) {
       if (i->segment.sequence != sequence) continue;
       *reply = *i;
-      replies_->erase(i);
-      if (replies_->empty()) replies_.reset();
+      kept_->replies.erase(i);
+      kept_->settles -= reply->segment.settles;
+      if (kept_->replies.empty()) kept_.reset();
       return true;
     }
     return false;
@@ -66,8 +71,13 @@ class EarlyReplies {
   // Differences of sequences beyond this are negative.
   static constexpr uint32_t kHalf = 1u << 31;
 
+  struct Kept {
+    std::vector<EarlyReply> replies;
+    uint32_t settles = 0;
+  };
+
   // Null where there are none.
-  std::unique_ptr<std::vector<EarlyReply>> replies_;
+  std::unique_ptr<Kept> kept_;
 };
 
 }  // namespace odradek

@@ -14,7 +14,7 @@ void HandlerSet::enter(uint32_t place, std::shared_ptr<RequestHandler> handler) 
 }
 
 void HandlerSet::leave(uint32_t place) {
-  isAwake(place);
+  abstains(place);
   places_[place].handler.reset();
 }
 
@@ -57,15 +57,24 @@ void HandlerSet::unassign(uint32_t place, const ChannelId& channel) {
 }
 
 void HandlerSet::push(const Request& request) {
-  queueOf(request).push(request);
+  Ring<Request>& queue = queueOf(request);
+  if (!has_affinity_ && (queue.empty() || !isOneRun(queue.back(), request))) runs_++;
+  queue.push(request);
   queued_++;
 }
 
 void HandlerSet::putBack(const std::vector<Request>& requests) {
   for (size_t i = requests.size(); i > 0; i--) {
-    queueOf(requests[i - 1]).pushFront(requests[i - 1]);
+    const Request& request = requests[i - 1];
+    Ring<Request>& queue = queueOf(request);
+    if (!has_affinity_ && (queue.empty() || !isOneRun(request, queue.front()))) runs_++;
+    queue.pushFront(request);
   }
   queued_ += static_cast<uint32_t>(requests.size());
+}
+
+bool HandlerSet::isOneRun(const Request& request, const Request& next) const {
+  return max_in_flight_ == 1 && request.channel == next.channel;
 }
 
 uint32_t HandlerSet::takeRun(uint32_t place, uint32_t most, std::vector<Request>& taken) {
@@ -80,11 +89,26 @@ uint32_t HandlerSet::takeRun(uint32_t place, uint32_t most, std::vector<Request>
     count++;
     if (max_in_flight_ > 1 && count == most) break;
   } while (is_run && !queue.empty() && queue.front().channel == channel);
+  if (!has_affinity_) runs_--;
   return std::min(count, max_in_flight_);
 }
 
 bool HandlerSet::hasRequests(uint32_t place) const {
-  return has_affinity_ ? !places_[place].queue.empty() : queued_ > 0;
+  if (has_affinity_) return !places_[place].queue.empty();
+  if (runs_ == 0) return false;
+  return isIdle(places_[place]) || runs_ > idleOnesComing(places_[place]);
+}
+
+bool HandlerSet::isIdle(const Place& place) {
+  return place.handler == nullptr || place.handler->inWork() == 0;
+}
+
+uint32_t HandlerSet::idleOnesComing(const Place& but) const {
+  uint32_t count = 0;
+  for (const Place& place : places_) {
+    if (&place != &but && place.is_coming && isIdle(place)) count++;
+  }
+  return count;
 }
 
 std::vector<Request> HandlerSet::takeAll() {
@@ -93,16 +117,25 @@ std::vector<Request> HandlerSet::takeAll() {
   for (Place& place : places_) {
     while (!place.queue.empty()) all.push_back(place.queue.pop());
   }
+  runs_ = 0;
   queued_ = 0;
   return all;
 }
 
-void HandlerSet::sleeps(uint32_t place) {
-  if (!std::exchange(places_[place].sleeps, true)) asleep_++;
+void HandlerSet::isAwake(uint32_t place) {
+  abstains(place);
+  places_[place].is_coming = true;
 }
 
-void HandlerSet::isAwake(uint32_t place) {
+void HandlerSet::sleeps(uint32_t place) {
+  abstains(place);
+  places_[place].sleeps = true;
+  asleep_++;
+}
+
+void HandlerSet::abstains(uint32_t place) {
   if (std::exchange(places_[place].sleeps, false)) asleep_--;
+  places_[place].is_coming = false;
 }
 
 void HandlerSet::wake(size_t runs, Handlers& woken) {
@@ -113,14 +146,39 @@ void HandlerSet::wake(size_t runs, Handlers& woken) {
     return;
   }
   for (; runs > 0 && asleep_ > 0; runs--) {
-    Place* best = nullptr;
-    for (Place& place : places_) {
-      if (!place.sleeps) continue;
-      if (best == nullptr || place.handler->inWork() < best->handler->inWork()) best = &place;
+    if (Place* sleeper = freeSleeper(); sleeper != nullptr) {
+      call(*sleeper, woken);
+      continue;
     }
-    ODRADEK_REQUIRE(best != nullptr);  // asleep_ counts those that sleep
-    rouse(*best, woken);
+    for (Place& place : places_) {
+      if (place.sleeps) rouse(place, woken);
+    }
   }
+}
+
+void HandlerSet::wakeIdle(uint32_t place, Handlers& woken) {
+  if (has_affinity_ || isIdle(places_[place])) return;
+  while (asleep_ > 0 && runs_ > idleOnesComing(places_[place])) {
+    Place* sleeper = freeSleeper();
+    if (sleeper == nullptr || !isIdle(*sleeper)) return;
+    call(*sleeper, woken);
+  }
+}
+
+// The one with the least in work of those that wait in their event loop.
+HandlerSet::Place* HandlerSet::freeSleeper() {
+  Place* best = nullptr;
+  for (Place& place : places_) {
+    if (!place.sleeps) continue;
+    const bool is_better = best == nullptr || place.handler->inWork() < best->handler->inWork();
+    if (is_better && place.handler->isWaiting()) best = &place;
+  }
+  return best;
+}
+
+void HandlerSet::call(Place& sleeper, Handlers& woken) {
+  rouse(sleeper, woken);
+  sleeper.is_coming = isIdle(sleeper);
 }
 
 void HandlerSet::rouse(Place& place, Handlers& woken) {

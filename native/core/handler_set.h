@@ -47,16 +47,23 @@ class HandlerSet {
   // Returns how many of them may be started at once, no more than `most`.
   uint32_t takeRun(uint32_t place, uint32_t most, std::vector<Request>& taken);
 
+  // Whether something is there for `place`. Where all take from one queue, a thread that has
+  // requests in work leaves to those that have none, and come in a moment, what they will take.
   bool hasRequests(uint32_t place) const;
   uint32_t queued() const { return queued_; }
+  // How many takeRun() would find in the one queue.
+  uint32_t runs() const { return runs_; }
   std::vector<Request> takeAll();
 
-  // A thread has found nothing to take.
-  void sleeps(uint32_t place);
+  // A thread takes what there is, has found nothing more, or wants nothing.
   void isAwake(uint32_t place);
-  // Sleepers for what was queued, no more than there is to take: first those with the least in
-  // work, whose event loops are free for sure.
+  void sleeps(uint32_t place);
+  void abstains(uint32_t place);
+  // Sleepers for so many runs, first those with the least in work. Only one that waits in its event
+  // loop comes for sure: where there are none, all are woken, and who is free first takes.
   void wake(size_t runs, Handlers& woken);
+  // `place` is about to take: sleepers with nothing in work go before, if it has something.
+  void wakeIdle(uint32_t place, Handlers& woken);
 
   const std::shared_ptr<RequestHandler>& at(uint32_t place) const { return places_[place].handler; }
   uint32_t size() const { return static_cast<uint32_t>(places_.size()); }
@@ -68,12 +75,20 @@ class HandlerSet {
     uint32_t connections = 0;
     bool is_retired = false;
     bool sleeps = false;
+    // It takes in a moment: it is awake, or was woken out of its event loop with nothing in work.
+    bool is_coming = false;
   };
 
   uint32_t placeOf(uint32_t place, const ChannelId& channel);
   uint32_t fewest() const;
   Ring<Request>& queueOf(uint32_t place);
   Ring<Request>& queueOf(const Request& request);
+  // Whether they can't be started beside each other, and so are taken together.
+  bool isOneRun(const Request& request, const Request& next) const;
+  static bool isIdle(const Place& place);
+  uint32_t idleOnesComing(const Place& but) const;
+  Place* freeSleeper();
+  void call(Place& sleeper, Handlers& woken);
   void rouse(Place& place, Handlers& woken);
 
   const bool has_affinity_;
@@ -82,6 +97,7 @@ class HandlerSet {
   // Where connections of retired places are.
   std::map<ChannelId, uint32_t> moved_;
   Ring<Request> queue_;
+  uint32_t runs_ = 0;
   uint32_t queued_ = 0;
   uint32_t asleep_ = 0;
 };

@@ -220,12 +220,18 @@ void Processor::applyCommands() {
     delete batch;
     batch = next;
   }
+  tellKept();
   // One gathered write for each connection, whatever number of replies it got.
   for (Channel* channel : touched_) {
     channel->in_touched = false;
     flush(*channel);
   }
   touched_.clear();
+}
+
+// Early replies that were kept, or that left, in this turn.
+void Processor::tellKept() {
+  if (kept_change_ != 0) requests_.keep(std::exchange(kept_change_, 0));
 }
 
 int64_t Processor::pollTimeout() {
@@ -457,11 +463,13 @@ void Processor::closeAll(CloseReason reason) {
     if (channel->fd >= 0) sockets_.close(std::exchange(channel->fd, -1));
     // Threads of a pool have requests of it, though they may have said nothing about it yet.
     if (channel->outstanding > 0) channel->handler_places = UINT64_MAX;
+    kept_change_ -= static_cast<int32_t>(channel->early.settles());
     channel->unanswered += std::exchange(channel->outstanding, 0);
     leaveRoomWaiters(*channel);
     reportClosed(*channel);
     freeSlot(*channel);
   }
+  tellKept();
   requests_.forget(*this);
   requests_.push(completed_receives_, std::exchange(permits_, 0));
   if (lost_ != 0) {

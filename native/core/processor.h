@@ -226,6 +226,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void markReady(Channel& channel);
   void markCompletedSend(Channel& channel);
   void markDisconnected(Channel& channel);
+  void tellKept();
   void closeAll(CloseReason reason);
   void reportClosed(Channel& channel);
 
@@ -287,6 +288,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   bool serving_waiters_ = false;
   // Frames of one connection don't stand together among the completed receives.
   bool is_mixed_ = false;
+  // Requests whose replies were kept for their turn in this turn, less those that have left.
+  int32_t kept_change_ = 0;
   // Earliest deadline first.
   Ring<Place> lingerers_;
 

@@ -129,10 +129,14 @@ void Processor::applyReply(Channel& channel, Command& command) {
     if (command.block != nullptr) command.block->release();
     return;
   }
-  if (ahead > 0) return channel.early.keep({segment, command.reason});
+  if (ahead > 0) {
+    kept_change_ += static_cast<int32_t>(segment.settles);
+    return channel.early.keep({segment, command.reason});
+  }
   giveReply(channel, segment, command.reason);
   EarlyReply next;
   while (channel.early.take(channel.next_reply, &next)) {
+    kept_change_ -= static_cast<int32_t>(next.segment.settles);
     giveReply(channel, next.segment, next.reason);
   }
 }

@@ -43,13 +43,10 @@ void RequestChannel::push(std::vector<Request>& requests, uint32_t unused) {
   HandlerSet::Handlers woken;
   {
     std::lock_guard lock(mutex_);
-    for (Request& request : requests) {
-      if (hasPool())
-        handlers_->push(request);
-      else
-        queue_.push(request);
-    }
-    if (hasPool() && !requests.empty()) handlers_->wake(requests.size(), woken);
+    if (hasPool())
+      pushToPool(requests, woken);
+    else
+      for (const Request& request : requests) queue_.push(request);
     room_ += unused;
     if (unused > 0 && !waiters_.empty()) {
       grantRoom();
@@ -63,13 +60,20 @@ void RequestChannel::push(std::vector<Request>& requests, uint32_t unused) {
   ring(woken);
 }
 
+// With the lock. Who was woken for a run takes what joins it, too.
+void RequestChannel::pushToPool(const std::vector<Request>& requests, HandlerSet::Handlers& woken) {
+  const uint32_t runs_before = handlers_->runs();
+  for (const Request& request : requests) handlers_->push(request);
+  if (!requests.empty()) handlers_->wake(handlers_->runs() - runs_before, woken);
+}
+
 bool RequestChannel::claim(std::vector<Request>& taken, size_t most) {
   if (hasPool()) return true;
   std::vector<PermitWaiter*> woken;
   bool is_drained = false;
   {
     std::lock_guard lock(mutex_);
-    const size_t allowed = pending_ < max_pending_ ? max_pending_ - pending_ : 0;
+    const size_t allowed = pendingRoom();
     const size_t count = std::min({most, queue_.size(), allowed});
     for (size_t i = 0; i < count; i++) taken.push_back(queue_.pop());
     pending_ += static_cast<uint32_t>(count);
@@ -94,11 +98,25 @@ void RequestChannel::release(int32_t count) {
     const int64_t pending = int64_t{pending_} - count;
     ODRADEK_REQUIRE(pending >= 0);
     pending_ = static_cast<uint32_t>(pending);
-    was_starved = pending_ < max_pending_ && std::exchange(starved_, false);
-    if (was_starved && hasPool()) handlers_->wake(handlers_->queued(), woken);
+    was_starved = endStarving(woken);
   }
   ring(woken);
   if (was_starved && !hasPool()) consumer_.ring();
+}
+
+// With the lock, after room was made: whether a claim had found none, and who is to look again.
+bool RequestChannel::endStarving(HandlerSet::Handlers& woken) {
+  if (pendingRoom() == 0 || !std::exchange(starved_, false)) return false;
+  if (hasPool()) handlers_->wake(handlers_->runs(), woken);
+  return true;
+}
+
+// With the lock. What kept replies wait for may have come back from a lost thread: it must not wait
+// for them.
+uint32_t RequestChannel::pendingRoom() const {
+  const int64_t room = int64_t{max_pending_} - pending_ - kept_;
+  if (room > 0) return static_cast<uint32_t>(room);
+  return pending_ == 0 ? 1 : 0;
 }
 
 uint32_t RequestChannel::takeRoom() {
@@ -147,7 +165,7 @@ uint32_t RequestChannel::queued() const {
 
 uint32_t RequestChannel::pending() const {
   std::lock_guard lock(mutex_);
-  return pending_;
+  return pending_ + static_cast<uint32_t>(kept_);
 }
 
 // --- A pool of handler threads -----------------------------------------------------------------
@@ -164,7 +182,7 @@ void RequestChannel::leave(uint32_t place, const RequestHandler& handler) {
     if (handlers_->at(place).get() != &handler) return;
     handlers_->leave(place);
     // It may have been rung for a request that another one must take now.
-    handlers_->wake(handlers_->queued(), woken);
+    handlers_->wake(handlers_->runs(), woken);
   }
   ring(woken);
 }
@@ -174,7 +192,7 @@ void RequestChannel::retire(uint32_t place) {
   {
     std::lock_guard lock(mutex_);
     handlers_->retire(place);
-    handlers_->wake(handlers_->queued(), woken);
+    handlers_->wake(handlers_->runs(), woken);
   }
   ring(woken);
 }
@@ -191,12 +209,14 @@ void RequestChannel::unassign(uint32_t place, const ChannelId& channel) {
 
 bool RequestChannel::claimRun(uint32_t place, std::vector<Request>& taken, uint32_t* counted) {
   std::vector<PermitWaiter*> granted;
+  HandlerSet::Handlers woken;
   bool is_drained = false;
   {
     std::lock_guard lock(mutex_);
     handlers_->isAwake(place);
+    if (pendingRoom() > 0) handlers_->wakeIdle(place, woken);
     if (isClaimable(place)) {
-      *counted = handlers_->takeRun(place, max_pending_ - pending_, taken);
+      *counted = handlers_->takeRun(place, pendingRoom(), taken);
       pending_ += *counted;
       room_ += static_cast<int64_t>(taken.size());
     }
@@ -207,6 +227,7 @@ bool RequestChannel::claimRun(uint32_t place, std::vector<Request>& taken, uint3
     }
   }
   for (PermitWaiter* waiter : granted) waiter->permitsGranted();
+  ring(woken);
   return is_drained;
 }
 
@@ -221,9 +242,9 @@ void RequestChannel::abstain(uint32_t place) {
   HandlerSet::Handlers woken;
   {
     std::lock_guard lock(mutex_);
-    handlers_->isAwake(place);
+    handlers_->abstains(place);
     // It may have been rung for a request that another one must take now.
-    if (isClaimable(place)) handlers_->wake(handlers_->queued(), woken);
+    if (isClaimable(place)) handlers_->wake(handlers_->runs(), woken);
   }
   ring(woken);
 }
@@ -236,7 +257,18 @@ void RequestChannel::putBack(const std::vector<Request>& requests) {
     handlers_->putBack(requests);
     // They had given their room to others.
     room_ -= static_cast<int64_t>(requests.size());
-    handlers_->wake(requests.size(), woken);
+    handlers_->wake(handlers_->runs(), woken);
+  }
+  ring(woken);
+}
+
+void RequestChannel::keep(int32_t count) {
+  HandlerSet::Handlers woken;
+  {
+    std::lock_guard lock(mutex_);
+    kept_ += count;
+    ODRADEK_REQUIRE(kept_ >= 0);
+    endStarving(woken);
   }
   ring(woken);
 }
@@ -271,7 +303,7 @@ void RequestChannel::tellAll(const Event& event, uint64_t places) {
 // With the lock. Notes that a claim stopped at the bound.
 bool RequestChannel::isClaimable(uint32_t place) {
   if (!handlers_->hasRequests(place)) return false;
-  if (pending_ < max_pending_) return true;
+  if (pendingRoom() > 0) return true;
   starved_ = true;
   return false;
 }

@@ -7,7 +7,7 @@
 // the lock is held for the moves of one batch.
 //
 // Who takes the requests is one consumer, rung for every batch, or a pool of handler threads, of
-// which as many as can find something are rung, and none that is at work.
+// which as many as can find something are rung, and none that is at work. See HandlerSet.
 #pragma once
 
 #include <cstdint>
@@ -97,6 +97,11 @@ class RequestChannel {
   // Requests that were claimed and not started go back to the head of the queue.
   void putBack(const std::vector<Request>& requests);
 
+  // Replies to `count` requests wait for earlier ones of their connection, below 0: their turn has
+  // come. They count as pending, or one slow request would let others pile up their replies. What
+  // is on its way to its processor counts as neither, for a moment.
+  void keep(int32_t count);
+
   // Tells one thread of the pool, or all in whose bits of `places` (place modulo 64) a 1 stands.
   void tell(uint32_t place, Event* event);
   void tellAll(const Event& event, uint64_t places);
@@ -116,7 +121,10 @@ class RequestChannel {
  private:
   uint32_t takeRoom();
   void grantRoom();
+  uint32_t pendingRoom() const;
+  bool endStarving(HandlerSet::Handlers& woken);
   bool isClaimable(uint32_t place);
+  void pushToPool(const std::vector<Request>& requests, HandlerSet::Handlers& woken);
   static void ring(const HandlerSet::Handlers& handlers);
 
   mutable std::mutex mutex_;
@@ -124,6 +132,7 @@ class RequestChannel {
   // Permits nobody holds; below 0 by requests that came back when others had taken their room.
   int64_t room_;
   uint32_t pending_ = 0;
+  int64_t kept_ = 0;
   const uint32_t max_pending_;
   bool starved_ = false;  // a claim stopped at max_pending_ with requests left
   Ring<PermitWaiter*> waiters_;

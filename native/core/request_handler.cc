@@ -160,6 +160,11 @@ void RequestHandler::Remains::letGo() const {
   for (const Request& request : waiting) request.block->release();
 }
 
+bool RequestHandler::isWaiting() {
+  std::lock_guard lock(waker_mutex_);
+  return waker_ != nullptr && waker_->isWaiting();
+}
+
 void RequestHandler::wake() {
   std::lock_guard lock(waker_mutex_);
   if (waker_ != nullptr) waker_->wake();

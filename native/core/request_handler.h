@@ -35,6 +35,9 @@ class CommandSink {
 class Waker {
  public:
   virtual void wake() = 0;
+  // Whether it waits there at this moment, and so comes at once when it is woken. False where that
+  // isn't known.
+  virtual bool isWaiting() = 0;
 
  protected:
   ~Waker() = default;
@@ -56,6 +59,10 @@ class RequestHandler final : public Consumer {
   // Requests that it may have started; and all that it has claimed.
   uint32_t inWork() const { return in_work_count_.load(std::memory_order_relaxed); }
   uint64_t claimed() const { return claimed_.value(); }
+
+  // Any thread. Whether its thread, which sleeps, is free for sure: it may be at work in what one
+  // of its promises began.
+  bool isWaiting();
 
   // --- Its own thread
 

@@ -14,9 +14,14 @@ constexpr size_t kMostPlaces = 12;
 
 }  // namespace
 
-HandlerPool::HandlerPool(Stage& stage, RequestChannel& requests, const ProcessorList& processors,
+HandlerPool::HandlerPool(Stage& stage, RequestChannel& requests, const HandlerSet& set,
+                         const ProcessorList& processors,
                          std::function<void(Command, std::string_view)> give)
-    : stage_(stage), requests_(requests), processors_(processors), give_(std::move(give)) {}
+    : stage_(stage),
+      requests_(requests),
+      set_(set),
+      processors_(processors),
+      give_(std::move(give)) {}
 
 HandlerPool::~HandlerPool() { stop(); }
 
@@ -57,15 +62,19 @@ HandlerPool::Session* HandlerPool::find(const ChannelId& channel) {
 
 uint32_t HandlerPool::awake() const {
   uint32_t count = gone_.empty() ? 0 : 1;
-  for (const auto& thread : threads_) count += thread != nullptr && thread->is_awake ? 1 : 0;
+  for (const auto& thread : threads_) {
+    count += thread != nullptr && (thread->is_awake || thread->is_busy) ? 1 : 0;
+  }
   return count;
 }
 
 void HandlerPool::turn() {
   uint32_t choice = stage_.random.below(awake());
   for (auto& thread : threads_) {
-    if (thread == nullptr || !thread->is_awake) continue;
-    if (choice-- == 0) return turn(*thread);
+    if (thread == nullptr || !(thread->is_awake || thread->is_busy)) continue;
+    if (choice-- > 0) continue;
+    if (!std::exchange(thread->is_busy, false)) turn(*thread);
+    return;
   }
   const std::unique_ptr<Thread> gone = std::move(gone_.back());
   gone_.pop_back();
@@ -74,21 +83,30 @@ void HandlerPool::turn() {
 
 void HandlerPool::turn(Thread& thread) {
   thread.handler->doorbell().awake();
+  thread.was_idle = false;
   thread.wants = !thread.is_retiring && inFlight(thread) < stage_.plan.pool_concurrency;
   bool is_drained = true;
   std::vector<Request> taken;
   std::vector<uint32_t> tickets;
+  const bool has_work = thread.handler->inWork() > 0;
+  const bool has_room = hasPendingRoom();
   if (thread.wants) is_drained = thread.handler->claim(taken, tickets);
+  SIM_CHECK(stage_.trace, "bounds", has_room || taken.empty(),
+            "handler thread %u claims with %u requests pending", thread.handler->place(),
+            requests_.pending());
+  if (has_work && !taken.empty()) checkIdleFirst(thread);
   stage_.trace.note("handler thread %u claims %zu requests", thread.handler->place(), taken.size());
   // Looked at after the claim, as the addon does.
   takeEvents(thread);
   for (size_t i = 0; i < taken.size(); i++) deliver(thread, taken[i], tickets[i]);
   checkHeard(thread);
   startAll(thread);
+  thread.is_in_turn = !is_drained;
   if (!is_drained) return;
   thread.wants = !thread.is_retiring && inFlight(thread) < stage_.plan.pool_concurrency;
   const bool sleeps = thread.handler->rest(thread.wants) && thread.handler->doorbell().trySleep();
   thread.is_awake = !sleeps;
+  thread.is_busy = sleeps && stage_.strikes(Fault::kHandlerBusy);
   if (!sleeps) thread.handler->doorbell().awake();
   if (!thread.is_retiring || inFlight(thread) > 0) return;
   // It has answered everything: its owner lets it go.
@@ -97,6 +115,14 @@ void HandlerPool::turn(Thread& thread) {
   detach(thread);
   dropHeld(thread, nullptr);
   threads_[place].reset();
+}
+
+// Replies that wait for earlier ones are pending, too; but what they wait for must be claimable.
+bool HandlerPool::hasPendingRoom() const {
+  if (requests_.pending() < stage_.plan.max_pending_requests) return true;
+  return std::ranges::all_of(threads_, [](const auto& thread) {
+    return thread == nullptr || thread->handler->inWork() == 0;
+  });
 }
 
 void HandlerPool::takeEvents(Thread& thread) {
@@ -594,14 +620,47 @@ uint32_t HandlerPool::putBack() const {
   return count;
 }
 
+// It had work and has claimed more: nobody with none waits for requests, or was rung for what is
+// no more there.
+void HandlerPool::checkIdleFirst(const Thread& thread) const {
+  if (stage_.plan.pool_has_affinity) return;
+  uint32_t expected = 0;
+  for (const auto& other : threads_) {
+    if (other == nullptr || other.get() == &thread || other->handler->inWork() > 0) continue;
+    if (other->is_retiring || !other->wants) continue;
+    SIM_CHECK(stage_.trace, "idle-first", !other->isWaiting(),
+              "handler thread %u has work and claims more, while %u is idle",
+              thread.handler->place(), other->handler->place());
+    // With events it may have been rung for these.
+    const bool was_rung = other->was_idle && other->handler->events().empty();
+    expected += was_rung || other->is_in_turn ? 1 : 0;
+  }
+  SIM_CHECK(stage_.trace, "idle-first", set_.runs() >= expected,
+            "handler thread %u has work and claims what %u idle ones were rung for",
+            thread.handler->place(), expected);
+}
+
+// Replies that wait for earlier ones. What no processor has seen yet was in the queue before.
+void HandlerPool::checkKept() const {
+  uint32_t kept = 0;
+  for (const auto& [key, session] : sessions_) {
+    for (const auto& [sequence, flight] : session.flights) {
+      kept += flight.state == Flight::State::kAnswered ? 1 : 0;
+    }
+  }
+  SIM_CHECK(stage_.trace, "bounds",
+            kept <= stage_.plan.max_pending_requests + stage_.plan.queued_max_requests,
+            "%u replies wait for earlier ones", kept);
+}
+
 void HandlerPool::checkNobodyIdles() const {
   if (is_stopped_ || stage_.plan.pool_has_affinity) return;
   if (requests_.queued() == 0 || requests_.pending() >= stage_.plan.max_pending_requests) return;
   const Thread* idle = nullptr;
   for (const auto& thread : threads_) {
     if (thread == nullptr) continue;
-    if (thread->is_awake) return;
-    if (thread->wants) idle = thread.get();
+    if (thread->is_awake && !thread->is_busy) return;
+    if (!thread->is_awake && thread->wants) idle = thread.get();
   }
   SIM_CHECK(stage_.trace, "nobody-idles", idle == nullptr,
             "%u requests are queued, and handler thread %u sleeps", requests_.queued(),

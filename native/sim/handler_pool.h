@@ -25,8 +25,8 @@ namespace odradek::sim {
 class HandlerPool final : public CommandSink {
  public:
   // `give`: how the owner, which is the server's thread, gives a command.
-  HandlerPool(Stage& stage, RequestChannel& requests, const ProcessorList& processors,
-              std::function<void(Command, std::string_view)> give);
+  HandlerPool(Stage& stage, RequestChannel& requests, const HandlerSet& set,
+              const ProcessorList& processors, std::function<void(Command, std::string_view)> give);
   ~HandlerPool();
 
   // Every place gets its thread.
@@ -60,6 +60,7 @@ class HandlerPool final : public CommandSink {
   // Requests in the queue beyond those that have a permit.
   uint32_t putBack() const;
   void checkNobodyIdles() const;
+  void checkKept() const;
 
   void submit(uint32_t processor, CommandBatch* batch) override;
   std::optional<ConnectionInfo> describe(const ChannelId& channel) override;
@@ -100,7 +101,11 @@ class HandlerPool final : public CommandSink {
     bool is_never = false;
   };
   struct Thread final : Waker {
-    void wake() override { is_awake = true; }
+    void wake() override {
+      was_idle = isWaiting() && handler->inWork() == 0;
+      is_awake = true;
+    }
+    bool isWaiting() override { return !is_awake && !is_busy; }
 
     std::shared_ptr<RequestHandler> handler;
     std::vector<uint8_t> marks;
@@ -109,7 +114,14 @@ class HandlerPool final : public CommandSink {
     std::map<Key, uint16_t> met;
     // Those of them of which it has heard that they are closed.
     std::set<Key> cut;
+    // Its turn comes: it runs, or was rung.
     bool is_awake = true;
+    // It is at work in what is no request's turn, until that is done.
+    bool is_busy = false;
+    // It was rung out of its event loop, with nothing in work, and has taken no turn since.
+    bool was_idle = false;
+    // It has claimed, and goes on with that in its next turn.
+    bool is_in_turn = false;
     bool wants = true;
     bool is_retiring = false;
   };
@@ -125,13 +137,14 @@ class HandlerPool final : public CommandSink {
   Session* find(const ChannelId& channel);
   Session* meet(Thread& thread, const ChannelId& channel);
   void turn(Thread& thread);
+  bool hasPendingRoom() const;
   void takeEvents(Thread& thread);
-  void claim(Thread& thread);
   void deliver(Thread& thread, const Request& request, uint32_t ticket);
   void checkOrder(const Thread& thread, Session& session, const Request& request);
   void startAll(Thread& thread);
   bool mayStart(const Thread& thread, const Held& held) const;
   void checkHeard(const Thread& thread) const;
+  void checkIdleFirst(const Thread& thread) const;
   void start(Thread& thread, Held& held, Session& session);
   void discard(Thread& thread, size_t index, Session& session);
   void answer(Thread& thread, size_t index);
@@ -150,6 +163,7 @@ class HandlerPool final : public CommandSink {
 
   Stage& stage_;
   RequestChannel& requests_;
+  const HandlerSet& set_;
   const ProcessorList& processors_;
   const std::function<void(Command, std::string_view)> give_;
   // Requests that were put back, of connections that have ended since.

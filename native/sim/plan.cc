@@ -87,6 +87,7 @@ void choosePool(uint64_t seed, Plan& plan) {
   for (const Fault fault : {Fault::kHandlerLost, Fault::kHandlerRetired, Fault::kHandlerAdded}) {
     if (random.chance(500)) plan.rates[static_cast<size_t>(fault)] = random.between(20, 500);
   }
+  plan.rates[static_cast<size_t>(Fault::kHandlerBusy)] = random.pick<uint32_t>({0, 50, 300});
 }
 
 }  // namespace

@@ -77,6 +77,8 @@ class World {
   Stage stage_;
   FaultySockets sockets_;
   FaultyMemory memory_;
+  // The channel's own, to be looked at.
+  const HandlerSet* handler_set_ = nullptr;
   RequestChannel requests_;
   Handovers handovers_;
   ProcessorList processor_list_;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -23,10 +24,33 @@ Request requestOf(uint32_t slot, uint32_t sequence, uint32_t place = 0) {
   return request;
 }
 
+struct EventLoop final : Waker {
+  void wake() override {}
+  bool isWaiting() override { return is_waiting; }
+
+  bool is_waiting = true;
+};
+
 class HandlerSetTest : public testing::Test {
  protected:
+  // With nothing in work, and asleep in its event loop as long as `loops_` says so.
   std::shared_ptr<RequestHandler> handler(uint32_t place) {
-    return std::make_shared<RequestHandler>(place, 200, 1, requests_, sink_);
+    auto handler = std::make_shared<RequestHandler>(place, 200, 1, requests_, sink_);
+    marks_.push_back(std::make_unique<Marks>());
+    handler->enter(loops_[place], marks_.back()->data());
+    return handler;
+  }
+
+  // With one request in work.
+  std::shared_ptr<RequestHandler> busyHandler(uint32_t place) {
+    auto busy = std::make_unique<test::PoolThread>(place, busy_requests_, sink_);
+    Request request = requestOf(place, 0);
+    request.block = Block::make(memory_, 1);
+    std::vector<Request> requests = {request};
+    busy_requests_.push(requests, 0);
+    EXPECT_EQ(busy->claim().size(), 1u);
+    busy_.push_back(std::move(busy));
+    return busy_.back()->handler;
   }
 
   // The places of those that were woken.
@@ -49,10 +73,18 @@ class HandlerSetTest : public testing::Test {
   // How many of the last run may be started at once.
   static inline uint32_t count_ = 0;
 
+  EventLoop loops_[4];
+
  private:
+  using Marks = std::array<uint8_t, 201>;
+
   test::FakeConsumer consumer_;
   test::FakeSink sink_;
+  test::FakeMemory memory_;
   RequestChannel requests_{10, 10, consumer_};
+  RequestChannel busy_requests_{10, 10, consumer_, std::make_unique<HandlerSet>(false, 1)};
+  std::vector<std::unique_ptr<Marks>> marks_;
+  std::vector<std::unique_ptr<test::PoolThread>> busy_;
 };
 
 TEST_F(HandlerSetTest, ARunIsOneConnectionsWhereOneMayBeInFlight) {
@@ -149,18 +181,7 @@ TEST_F(HandlerSetTest, WhatARetiredPlaceHadGoesOn) {
 
 TEST_F(HandlerSetTest, SleepersAreWokenOnceThoseWithTheLeastInWorkFirst) {
   HandlerSet set(false, 1);
-  test::FakeConsumer consumer;
-  test::FakeSink sink;
-  test::FakeMemory memory;
-  RequestChannel channel(10, 10, consumer, std::make_unique<HandlerSet>(false, 1));
-  test::PoolThread busy(0, channel, sink);
-  Request request = requestOf(7, 0);
-  request.block = Block::make(memory, 1);
-  std::vector<Request> requests = {request};
-  channel.push(requests, 0);
-  ASSERT_EQ(busy.claim().size(), 1u);
-
-  set.enter(0, busy.handler);
+  set.enter(0, busyHandler(0));
   set.enter(1, handler(1));
   set.enter(2, handler(2));
   EXPECT_EQ(wake(set, 5), Numbers()) << "nobody sleeps";
@@ -174,6 +195,95 @@ TEST_F(HandlerSetTest, SleepersAreWokenOnceThoseWithTheLeastInWorkFirst) {
   set.sleeps(1);
   set.leave(1);
   EXPECT_EQ(wake(set, 5), Numbers());
+}
+
+TEST_F(HandlerSetTest, OneThatIsBusyElsewhereIsWokenLast) {
+  HandlerSet set(false, 1);
+  set.enter(0, handler(0));
+  set.enter(1, busyHandler(1));
+  set.enter(2, handler(2));
+  for (const uint32_t place : {0, 1, 2}) set.sleeps(place);
+  loops_[0].is_waiting = false;
+  loops_[2].is_waiting = false;
+  EXPECT_EQ(wake(set, 1), (Numbers{1})) << "although it has more in work";
+  EXPECT_EQ(wake(set, 1), (Numbers{0, 2})) << "whichever is free first";
+  set.push(requestOf(7, 0));
+  EXPECT_TRUE(set.hasRequests(1)) << "nobody waits for those";
+}
+
+TEST_F(HandlerSetTest, RunsAreCountedByTheirEnds) {
+  HandlerSet set(false, 1);
+  for (const uint32_t slot : {7, 7, 8, 7}) set.push(requestOf(slot, 0));
+  EXPECT_EQ(set.runs(), 3u);
+  set.putBack({requestOf(9, 0), requestOf(7, 0)});
+  EXPECT_EQ(set.runs(), 4u) << "the last joins those that stand first";
+  for (uint32_t left = 4; left > 0; left--) {
+    EXPECT_EQ(set.runs(), left);
+    EXPECT_FALSE(takeRun(set, 0).empty());
+  }
+  EXPECT_EQ(set.runs(), 0u);
+
+  HandlerSet shared(false, 3);
+  shared.push(requestOf(7, 0));
+  shared.putBack({requestOf(7, 1)});
+  EXPECT_EQ(shared.runs(), 2u);
+  shared.takeAll();
+  EXPECT_EQ(shared.runs(), 0u);
+}
+
+TEST_F(HandlerSetTest, WhoHasWorkLeavesToTheIdleWhatTheyComeFor) {
+  HandlerSet set(false, 1);
+  set.enter(0, busyHandler(0));
+  set.enter(1, handler(1));
+  set.enter(2, handler(2));
+  set.sleeps(1);
+  set.push(requestOf(7, 0));
+  EXPECT_EQ(wake(set, 1), (Numbers{1}));
+  EXPECT_FALSE(set.hasRequests(0));
+  EXPECT_TRUE(set.hasRequests(1));
+  EXPECT_TRUE(set.hasRequests(2)) << "it has nothing in work itself";
+  set.push(requestOf(8, 0));
+  EXPECT_TRUE(set.hasRequests(0)) << "nobody comes for that";
+  takeRun(set, 0);
+  EXPECT_FALSE(set.hasRequests(0));
+  set.isAwake(1);
+  EXPECT_FALSE(set.hasRequests(0)) << "it is about to take";
+  set.abstains(1);
+  EXPECT_TRUE(set.hasRequests(0)) << "it wants nothing";
+}
+
+TEST_F(HandlerSetTest, NobodyWaitsForOneThatIsGone) {
+  HandlerSet set(false, 1);
+  set.enter(0, busyHandler(0));
+  set.enter(1, handler(1));
+  set.sleeps(1);
+  set.push(requestOf(7, 0));
+  EXPECT_EQ(wake(set, 1), (Numbers{1}));
+  set.leave(1);
+  EXPECT_TRUE(set.hasRequests(0));
+}
+
+TEST_F(HandlerSetTest, WhoIsAboutToTakeCallsTheIdleFirst) {
+  HandlerSet set(false, 1);
+  set.enter(0, busyHandler(0));
+  for (const uint32_t place : {1, 2, 3}) set.enter(place, handler(place));
+  const auto callIdle = [&set](uint32_t place) {
+    HandlerSet::Handlers woken;
+    set.wakeIdle(place, woken);
+    return woken.size();
+  };
+  for (const uint32_t place : {1, 2, 3}) set.sleeps(place);
+  loops_[3].is_waiting = false;
+  EXPECT_EQ(callIdle(0), 0u) << "for nothing";
+  set.push(requestOf(7, 0));
+  set.abstains(1);
+  EXPECT_EQ(callIdle(1), 0u) << "it is idle itself";
+  EXPECT_EQ(callIdle(0), 1u);
+  EXPECT_FALSE(set.hasRequests(0));
+  EXPECT_EQ(callIdle(0), 0u) << "once";
+  set.push(requestOf(8, 0));
+  EXPECT_EQ(callIdle(0), 0u) << "the last one is at work elsewhere";
+  EXPECT_TRUE(set.hasRequests(0));
 }
 
 TEST_F(HandlerSetTest, WithAffinityThoseAreWokenForWhomSomethingIsThere) {

@@ -99,6 +99,10 @@ class HandlerThread final : public Waker {
     is_woken_ = true;
     changed_.notify_all();
   }
+  bool isWaiting() override {
+    std::lock_guard lock(mutex_);
+    return is_waiting_;
+  }
 
  private:
   void run() {
@@ -133,7 +137,9 @@ class HandlerThread final : public Waker {
     lock.unlock();
     if (!is_drained || !handler_->rest(true) || !handler_->doorbell().trySleep()) return true;
     lock.lock();
+    is_waiting_ = true;
     changed_.wait(lock, [this] { return is_woken_ || is_ended_; });
+    is_waiting_ = false;
     is_woken_ = false;
     return !is_ended_;
   }
@@ -170,6 +176,7 @@ class HandlerThread final : public Waker {
   std::vector<Request> held_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  bool is_waiting_ = false;
   bool is_woken_ = false;
   bool is_ended_ = false;
   std::thread thread_;

@@ -114,6 +114,7 @@ class PoolThread final : public Waker {
     wakes++;
     if (on_wake) on_wake();
   }
+  bool isWaiting() override { return is_waiting; }
 
   const std::vector<Held>& held() const { return held_; }
 
@@ -122,6 +123,8 @@ class PoolThread final : public Waker {
   uint32_t wakes = 0;
   // Where a real thread would go on at once, beside whoever has woken it.
   std::function<void()> on_wake;
+  // While it sleeps; else its event loop is at work in something else.
+  bool is_waiting = true;
 
  private:
   std::vector<uint8_t> marks_;

@@ -181,6 +181,38 @@ TEST(RequestHandler, WhereSeveralMayBeStartedTheBoundIsKeptToo) {
   two.answer(0, 2);
 }
 
+TEST(RequestHandler, RepliesThatWaitForEarlierOnesArePendingToo) {
+  Pool pool(false, 3, 2);
+  PoolThread one(0, pool.requests, pool.sink, 3);
+  PoolThread two(1, pool.requests, pool.sink, 3);
+  pool.push(7, 3);
+  ASSERT_EQ(one.claim(), (Numbers{0}));
+  ASSERT_EQ(two.claim(), (Numbers{1}));
+  two.answer(0);
+  pool.requests.keep(1);
+  EXPECT_EQ(pool.requests.pending(), 2u);
+  EXPECT_EQ(two.claim(), Numbers());
+  ASSERT_TRUE(two.sleep());
+  one.answer(0);
+  EXPECT_EQ(two.wakes, 1u) << "what they wait for may be what is queued";
+  pool.requests.keep(-1);
+  EXPECT_EQ(two.claim(), (Numbers{2}));
+  two.answer(0);
+}
+
+TEST(RequestHandler, WithNothingElsePendingWhatRepliesWaitForIsClaimed) {
+  Pool pool(false, 3, 2);
+  PoolThread thread(0, pool.requests, pool.sink, 3);
+  pool.requests.keep(2);
+  pool.push(7, 2);
+  EXPECT_EQ(thread.claim(), (Numbers{0}));
+  EXPECT_EQ(thread.claim(), Numbers()) << "one at a time";
+  thread.answer(0);
+  EXPECT_EQ(thread.claim(), (Numbers{1}));
+  thread.answer(0);
+  pool.requests.keep(-2);
+}
+
 TEST(RequestHandler, RequestsBehindAsManyAsMayBeStartedDontCount) {
   Pool pool(true, 2);
   PoolThread thread(0, pool.requests, pool.sink, 2);
@@ -287,6 +319,101 @@ TEST(RequestHandler, OneThatWantsNoRequestsIsLeftAlone) {
   EXPECT_FALSE(free.sleep());
   free.claim();
   free.answer(0);
+}
+
+TEST(RequestHandler, WhatAnIdleOneComesForIsLeftToIt) {
+  Pool pool;
+  PoolThread busy(0, pool.requests, pool.sink);
+  PoolThread idle(1, pool.requests, pool.sink);
+  pool.push(7, 1);
+  ASSERT_EQ(busy.claim().size(), 1u);
+  ASSERT_TRUE(idle.sleep());
+  pool.push(8, 3);
+  EXPECT_EQ(idle.wakes, 1u);
+  EXPECT_EQ(busy.claim(), Numbers()) << "it would be late for what it has in work";
+  EXPECT_TRUE(busy.is_drained);
+  EXPECT_TRUE(busy.sleep());
+  pool.push(9, 1);
+  EXPECT_EQ(busy.wakes, 1u) << "nobody comes for that";
+  EXPECT_EQ(busy.claim().size(), 3u);
+  EXPECT_EQ(idle.claim().size(), 1u);
+  busy.answer(0);
+  busy.answer(0, 3);
+  idle.answer(0);
+}
+
+TEST(RequestHandler, WhatWasLeftToOneThatEndsIsPassedOn) {
+  for (const bool is_detached : {false, true}) {
+    Pool pool;
+    PoolThread busy(0, pool.requests, pool.sink);
+    PoolThread idle(1, pool.requests, pool.sink);
+    pool.push(7, 1);
+    ASSERT_EQ(busy.claim().size(), 1u);
+    ASSERT_TRUE(idle.sleep());
+    pool.push(8, 1);
+    ASSERT_EQ(idle.wakes, 1u);
+    ASSERT_TRUE(busy.sleep());
+    if (is_detached)
+      idle.handler->detach().letGo();
+    else
+      idle.handler->leave();
+    EXPECT_EQ(busy.wakes, 1u);
+    EXPECT_EQ(busy.claim().size(), 1u);
+    busy.answer(0);
+    busy.answer(0);
+  }
+}
+
+TEST(RequestHandler, AClaimCallsAnIdleOneThatWasBusyWhenTheRequestCame) {
+  Pool pool;
+  PoolThread one(0, pool.requests, pool.sink);
+  PoolThread two(1, pool.requests, pool.sink);
+  PoolThread idle(2, pool.requests, pool.sink);
+  pool.push(7, 1);
+  ASSERT_EQ(one.claim().size(), 1u);
+  pool.push(8, 1);
+  ASSERT_EQ(two.claim().size(), 1u);
+  ASSERT_TRUE(two.sleep());
+  ASSERT_TRUE(idle.sleep());
+  idle.is_waiting = false;
+  pool.push(9, 1);
+  EXPECT_EQ(two.wakes, 1u);
+  EXPECT_EQ(idle.wakes, 0u);
+  idle.is_waiting = true;
+  EXPECT_EQ(one.claim(), Numbers());
+  EXPECT_EQ(idle.wakes, 1u);
+  EXPECT_EQ(two.claim(), Numbers());
+  EXPECT_EQ(idle.claim().size(), 1u);
+  for (PoolThread* thread : {&one, &two, &idle}) thread->answer(0);
+}
+
+TEST(RequestHandler, WhereAllSleepersAreBusyTheFirstThatIsFreeTakes) {
+  Pool pool;
+  PoolThread one(0, pool.requests, pool.sink);
+  PoolThread two(1, pool.requests, pool.sink);
+  for (PoolThread* thread : {&one, &two}) {
+    ASSERT_TRUE(thread->sleep());
+    thread->is_waiting = false;
+  }
+  pool.push(7, 1);
+  EXPECT_EQ(one.wakes, 1u);
+  EXPECT_EQ(two.wakes, 1u);
+  EXPECT_EQ(two.claim().size(), 1u);
+  EXPECT_EQ(one.claim(), Numbers());
+  two.answer(0);
+}
+
+TEST(RequestHandler, ALineOfOneConnectionWakesOne) {
+  Pool pool;
+  PoolThread one(0, pool.requests, pool.sink);
+  PoolThread two(1, pool.requests, pool.sink);
+  ASSERT_TRUE(one.sleep());
+  ASSERT_TRUE(two.sleep());
+  pool.push(7, 3);
+  pool.push(7, 2);
+  EXPECT_EQ(one.wakes + two.wakes, 1u);
+  EXPECT_EQ(one.claim().size(), 5u);
+  one.answer(0, 5);
 }
 
 TEST(RequestHandler, OneThatWasRungAndWantsNothingMorePassesItOn) {
@@ -445,6 +572,7 @@ TEST(RequestHandler, OneThatIsGivenUpBeforeItBeginsIsToldSo) {
   EXPECT_EQ(handler->detach().put_back, 0u);
   struct NoWaker final : Waker {
     void wake() override {}
+    bool isWaiting() override { return false; }
   } waker;
   std::vector<uint8_t> marks(201);
   EXPECT_FALSE(handler->enter(waker, marks.data()));

@@ -59,11 +59,11 @@ export class HandlerSeat {
     return worker;
   }
 
-  /** The loaded thread takes requests from here on. */
-  attach(): void {
+  /** Lets the loaded thread take requests; resolves when it does, or when it was lost. */
+  async attach(): Promise<void> {
     const link = this.#links.link(this.thread);
     this.#link = link;
-    this.#worker?.attach(link);
+    await this.#worker?.attach(link);
   }
 
   /** Finds out whether the thread's event loop is blocked, and replaces the thread if so. */
@@ -98,7 +98,7 @@ export class HandlerSeat {
     const worker = this.#spawn();
     worker.load().then(
       () => {
-        if (this.#worker === worker && !this.#isOver) this.attach();
+        if (this.#worker === worker && !this.#isOver) void this.attach();
       },
       (error) => {
         if (this.#worker === worker && !this.#isOver) this.#lost(error);

@@ -36,6 +36,7 @@ export class HandlerThread {
   readonly #module: string;
   readonly #exited: Promise<void>;
   #loading: { resolve: () => void; reject: (error: Error) => void } | null = null;
+  #attached: (() => void) | null = null;
   /** Nobody waits for it any more: its end is no loss. */
   #isOver = false;
   #error: unknown;
@@ -80,10 +81,14 @@ export class HandlerThread {
     });
   }
 
-  /** Lets it take requests. */
-  attach({ attachment, transferList }: HandlerLink): void {
+  /** Lets it take requests; resolves when it does, or when it has ended. */
+  attach({ attachment, transferList }: HandlerLink): Promise<void> {
     const message: ToThread = { kind: 'attach', attachment };
     this.#control.postMessage(message, transferList);
+    return new Promise((resolve) => {
+      this.#attached = resolve;
+      this.#exited.then(resolve);
+    });
   }
 
   /** For how long its event loop had nothing to do. Of a thread that is ending Node says -1. */
@@ -149,6 +154,8 @@ export class HandlerThread {
     if (message.kind === 'ready') {
       this.#loading?.resolve();
       this.#loading = null;
+    } else if (message.kind === 'attached') {
+      this.#attached?.();
     } else if (message.kind === 'unusable') {
       this.#isOver = true;
       this.#loading?.reject(unpackError(message.error) as Error);

@@ -46,12 +46,14 @@ export class HandlerThreads {
     this.#seats = await this.#load(0, this.#settings.threads);
   }
 
-  /** The transport has started: the threads take requests from here on. */
-  attach(): void {
-    for (const seat of this.#seats) seat.attach();
-    if (this.#timeoutMs === 0) return;
-    const everyMs = Math.max(1, Math.floor(this.#timeoutMs / pingsPerTimeout));
-    this.#pinging = setInterval(() => this.#ping(), everyMs).unref();
+  /** The transport has started: lets the threads take requests. Resolves when they do. */
+  async attach(): Promise<void> {
+    const attached = this.#seats.map((seat) => seat.attach());
+    if (this.#timeoutMs > 0) {
+      const everyMs = Math.max(1, Math.floor(this.#timeoutMs / pingsPerTimeout));
+      this.#pinging = setInterval(() => this.#ping(), everyMs).unref();
+    }
+    await Promise.all(attached);
   }
 
   #ping(): void {
@@ -90,8 +92,9 @@ export class HandlerThreads {
     const count = this.#seats.length;
     if (threads > count) {
       const seats = await this.#load(count, threads);
-      for (const seat of seats) seat.attach();
       this.#seats.push(...seats);
+      await Promise.all(seats.map((seat) => seat.attach()));
+      if (this.#isOver) throw superseded();
     } else if (threads < count) {
       await this.#shrink(this.#seats.splice(threads));
       if (this.#isOver) throw superseded();

@@ -106,6 +106,8 @@ export type ToThread =
 /** What the thread says there. */
 export type FromThread =
   | { readonly kind: 'ready' }
+  /** It takes requests from here on. */
+  | { readonly kind: 'attached' }
   /** The module can't be used: the thread ends. */
   | { readonly kind: 'unusable'; readonly error: PackedError }
   /** Its end goes on. */

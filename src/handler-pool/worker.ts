@@ -7,6 +7,7 @@ import { attachHandler } from '../select-transport.js';
 import { packError } from './error-crossing.js';
 import { type HandlerModule, loadHandlerModule, moduleError } from './handler-module.js';
 import {
+  type Attachment,
   type FromThread,
   type ThreadData,
   type ToThread,
@@ -37,8 +38,14 @@ async function stop(): Promise<void> {
 control.on('message', (message: ToThread) => {
   if (message.kind === 'ping') Atomics.store(status, threadStatus.pong, message.count);
   else if (message.kind === 'stop') void stop();
-  else if (loaded !== null) attachHandler(loaded.default, message.attachment);
+  else attach(message.attachment);
 });
+
+function attach(attachment: Attachment): void {
+  if (loaded === null) return;
+  attachHandler(loaded.default, attachment);
+  say({ kind: 'attached' });
+}
 
 try {
   const handlers = await loadHandlerModule(module);

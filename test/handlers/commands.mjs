@@ -101,6 +101,14 @@ const commands = {
     Atomics.wait(shared, Number(gate), 0);
     return body;
   },
+  /** Waits without blocking the thread, and then blocks it. */
+  parkAndBlock: async ({ body }, gates) => {
+    const [first, second] = gates.split(',').map(Number);
+    await opened(first);
+    count('aborted');
+    Atomics.wait(shared, second, 0);
+    return body;
+  },
   /** Begins, and blocks the thread outside of any handler, which then exits. */
   blockLater: (_request, gate) => {
     setImmediate(() => {
