@@ -1,6 +1,18 @@
 #include "large_frames.h"
 
 namespace odradek {
+namespace {
+
+// V8 collects the memory of young ArrayBuffers cheaply, but looks how much there is only when it
+// allocates one itself, not when it is given one. If nobody has it look, it notices at 64 MiB, and
+// marks the whole heap.
+void haveMemoryLookedAt(napi_env env) {
+  void* data = nullptr;
+  napi_value smallest = nullptr;
+  napi_create_arraybuffer(env, 1, &data, &smallest);
+}
+
+}  // namespace
 
 napi_value LargeFrames::wrap(napi_env env, Block* block, std::byte* bytes, size_t length) {
   auto* hold = new Hold{this, block, bytes};
@@ -11,6 +23,11 @@ napi_value LargeFrames::wrap(napi_env env, Block* block, std::byte* bytes, size_
   }
   block->retain();
   blocks_[bytes] = block;
+  wrapped_bytes_ += length;
+  if (wrapped_bytes_ >= kLookBytes) {
+    wrapped_bytes_ = 0;
+    haveMemoryLookedAt(env);
+  }
   return buffer;
 }
 

@@ -36,9 +36,14 @@ class LargeFrames {
     const std::byte* bytes;
   };
 
+  // So much is wrapped between two looks of V8 at how much there is: a look costs a microsecond,
+  // and it collects at 32 MiB.
+  static constexpr size_t kLookBytes = 1024 * 1024;
+
   static void onCollected(napi_env env, void* data, void* hint);
 
   std::unordered_map<const std::byte*, Block*> blocks_;
+  size_t wrapped_bytes_ = 0;
   bool is_released_ = false;
 };
 
