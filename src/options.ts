@@ -114,6 +114,14 @@ export interface SocketServerOptions<State = unknown> {
   maxInFlightPerConnection?: number;
   /** Give each body an ArrayBuffer of its own; default false (small ones share, as Node's do). */
   isolateBodies?: boolean;
+  /**
+   * Lend bodies from 16 KiB on instead of giving them away; default false. A handler may use such a
+   * body until it has answered (an async one, until its promise settles); then its ArrayBuffer is
+   * detached, which leaves the body empty, and the memory takes the next frame. Copy what is to be
+   * kept, and await what still reads the body. Not together with `isolateBodies`; the js transport
+   * lends nothing.
+   */
+  borrowBodies?: boolean;
   /** `'auto'` (default) takes the native transport where it loads, else `node:net`. */
   transport?: 'auto' | 'native' | 'js';
 }
@@ -146,6 +154,7 @@ export interface Settings<State = unknown> {
   readonly maxPendingRequests: number;
   readonly maxInFlightPerConnection: number;
   readonly isolateBodies: boolean;
+  readonly borrowBodies: boolean;
   readonly transport: 'auto' | 'native' | 'js';
 }
 
@@ -175,6 +184,7 @@ const optionNames = [
   'maxPendingRequests',
   'maxInFlightPerConnection',
   'isolateBodies',
+  'borrowBodies',
   'transport',
 ] as const satisfies readonly (keyof SocketServerOptions)[];
 
@@ -230,7 +240,7 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
       1,
       maxInFlightBound,
     ),
-    isolateBodies: checkType('isolateBodies', options.isolateBodies, 'boolean') ?? false,
+    ...checkBodies(options),
     transport,
   };
 }
@@ -239,6 +249,17 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
 export function defaultNetworkThreads(hasPool: boolean, cores = availableParallelism()): number {
   if (cores === 1 && !hasPool) return 0;
   return Math.max(1, Math.min(3, Math.floor(cores / 4)));
+}
+
+function checkBodies<State>(
+  options: SocketServerOptions<State>,
+): Pick<Settings<State>, 'isolateBodies' | 'borrowBodies'> {
+  const isolateBodies = checkType('isolateBodies', options.isolateBodies, 'boolean') ?? false;
+  const borrowBodies = checkType('borrowBodies', options.borrowBodies, 'boolean') ?? false;
+  if (isolateBodies && borrowBodies) {
+    throw invalidOption('borrowBodies', 'false where isolateBodies is true', borrowBodies);
+  }
+  return { isolateBodies, borrowBodies };
 }
 
 function checkListeners<State>(options: SocketServerOptions<State>): Listener<State>[] {

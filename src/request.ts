@@ -15,7 +15,8 @@ export interface Request<State = unknown> {
    * The frame's bytes, after the framing stripped what it strips. They never change, however long
    * the handler keeps them; a kept body of n bytes pins at most n + 64 KiB of memory. Small bodies
    * share one ArrayBuffer, as Node's pooled Buffers do, so mind `byteOffset` (or set
-   * `isolateBodies: true`).
+   * `isolateBodies: true`). With `borrowBodies: true` a body from 16 KiB on may only be used until
+   * the request is settled, and is empty afterwards.
    */
   readonly body: Buffer;
   readonly connection: Connection<State>;
@@ -53,9 +54,10 @@ export class ServerRequest<State = unknown> implements Request<State> {
   isLate = false;
   /** The reply was given to the transport, or the connection ended first. */
   answered = false;
-  readonly #memory: ArrayBufferLike;
+  /** The ArrayBuffer that the frame lies in, and how long the frame is in it. */
+  readonly memory: ArrayBufferLike;
+  readonly frameBytes: number;
   readonly #frameOffset: number;
-  readonly #frameBytes: number;
   #abort: AbortController | null = null;
   #abortReason: Error | undefined = undefined;
   #sent: { promise: Promise<SentOutcome>; resolve: (outcome: SentOutcome) => void } | null = null;
@@ -71,9 +73,9 @@ export class ServerRequest<State = unknown> implements Request<State> {
   ) {
     this.connection = connection;
     this.body = body;
-    this.#memory = memory;
+    this.memory = memory;
     this.#frameOffset = frameOffset;
-    this.#frameBytes = frameBytes;
+    this.frameBytes = frameBytes;
     this.sequence = sequence;
     this.receivedAt = receivedAt;
     this.framer = connection.framer;
@@ -81,7 +83,7 @@ export class ServerRequest<State = unknown> implements Request<State> {
 
   /** The whole frame as it came, header and trailer included: `setFraming` may need it again. */
   get frame(): Buffer {
-    return Buffer.from(this.#memory as ArrayBuffer, this.#frameOffset, this.#frameBytes);
+    return Buffer.from(this.memory as ArrayBuffer, this.#frameOffset, this.frameBytes);
   }
 
   get signal(): AbortSignal {

@@ -90,6 +90,12 @@ describe('options', () => {
     ['too many in flight', { ...good, maxInFlightPerConnection: 1025 }, /InFlight.*got 1025/],
     ['half a request in flight', { ...good, maxInFlightPerConnection: 1.5 }, /InFlight.*got 1.5/],
     ['isolateBodies of another type', { ...good, isolateBodies: 'no' }, /isolateBodies.*"no"/],
+    ['borrowBodies of another type', { ...good, borrowBodies: 1 }, /borrowBodies.*boolean, got 1/],
+    [
+      'bodies that are lent and given away',
+      { ...good, isolateBodies: true, borrowBodies: true },
+      /borrowBodies.*isolateBodies/,
+    ],
     ['an unknown transport', { ...good, transport: 'tcp' }, /transport.*'js', got "tcp"/],
     [
       'two listeners of one name',

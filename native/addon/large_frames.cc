@@ -1,5 +1,7 @@
 #include "large_frames.h"
 
+#include <utility>
+
 namespace odradek {
 namespace {
 
@@ -22,7 +24,7 @@ napi_value LargeFrames::wrap(napi_env env, Block* block, std::byte* bytes, size_
     return nullptr;
   }
   block->retain();
-  blocks_[bytes] = block;
+  holds_[bytes] = hold;
   wrapped_bytes_ += length;
   if (wrapped_bytes_ >= kLookBytes) {
     wrapped_bytes_ = 0;
@@ -32,22 +34,35 @@ napi_value LargeFrames::wrap(napi_env env, Block* block, std::byte* bytes, size_
 }
 
 Block* LargeFrames::find(const std::byte* base) const {
-  const auto found = blocks_.find(base);
-  return found == blocks_.end() ? nullptr : found->second;
+  const auto found = holds_.find(base);
+  return found == holds_.end() ? nullptr : found->second->block;
+}
+
+void LargeFrames::takeBack(napi_env env, napi_value buffer) {
+  void* data = nullptr;
+  size_t length = 0;
+  napi_get_arraybuffer_info(env, buffer, &data, &length);
+  const auto found = holds_.find(static_cast<const std::byte*>(data));
+  // JavaScript has it as long as it can't be emptied.
+  if (found == holds_.end() || napi_detach_arraybuffer(env, buffer) != napi_ok) return;
+  std::exchange(found->second->block, nullptr)->release();
+  holds_.erase(found);
 }
 
 void LargeFrames::onCollected(napi_env, void*, void* hint) {
   auto* hold = static_cast<Hold*>(hint);
-  LargeFrames* frames = hold->frames;
-  frames->blocks_.erase(hold->bytes);
-  hold->block->release();
+  if (hold->block != nullptr) {
+    LargeFrames* frames = hold->frames;
+    frames->holds_.erase(hold->bytes);
+    hold->block->release();
+    if (frames->is_released_ && frames->holds_.empty()) delete frames;
+  }
   delete hold;
-  if (frames->is_released_ && frames->blocks_.empty()) delete frames;
 }
 
 void LargeFrames::release() {
   is_released_ = true;
-  if (blocks_.empty()) delete this;
+  if (holds_.empty()) delete this;
 }
 
 }  // namespace odradek

@@ -51,6 +51,7 @@ napi_value NativeHandler::define(napi_env env) {
       method("takeEvents", call<&NativeHandler::takeEvents>),
       method("rest", call<&NativeHandler::rest>),
       method("submit", call<&NativeHandler::submit>),
+      method("takeBack", call<&NativeHandler::takeBack>),
       method("describe", call<&NativeHandler::describe>),
       method("forget", call<&NativeHandler::forget>),
       method("leave", call<&NativeHandler::leave>),
@@ -188,6 +189,12 @@ napi_value NativeHandler::submit(const napi_value* arguments) {
   }
   if (slab != nullptr) slab->release();
   handler_->submit(commands_);
+  return js::undefined(env_);
+}
+
+// takeBack(buffer): a large frame was lent, and its request is settled.
+napi_value NativeHandler::takeBack(const napi_value* arguments) {
+  tables_.takeBack(arguments[0]);
   return js::undefined(env_);
 }
 

@@ -41,6 +41,7 @@ class NativeHandler final : public Waker {
   napi_value takeEvents(const napi_value* arguments);
   napi_value rest(const napi_value* arguments);
   napi_value submit(const napi_value* arguments);
+  napi_value takeBack(const napi_value* arguments);
   napi_value describe(const napi_value* arguments);
   napi_value forget(const napi_value* arguments);
   napi_value leave(const napi_value* arguments);

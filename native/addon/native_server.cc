@@ -33,6 +33,7 @@ napi_value NativeServer::define(napi_env env) {
       method("takeEvents", call<&NativeServer::takeEvents>),
       method("rest", call<&NativeServer::rest>),
       method("submit", call<&NativeServer::submit>),
+      method("takeBack", call<&NativeServer::takeBack>),
       method("resize", call<&NativeServer::resize>),
       method("isResizing", call<&NativeServer::isResizing>),
       method("drain", call<&NativeServer::drain>),
@@ -266,6 +267,12 @@ napi_value NativeServer::submit(const napi_value* arguments) {
     }
   }
   server_.requests().release(static_cast<int32_t>(js::toNumber(env_, arguments[4])));
+  return js::undefined(env_);
+}
+
+// takeBack(buffer): a large frame was lent, and its request is settled.
+napi_value NativeServer::takeBack(const napi_value* arguments) {
+  tables_.takeBack(arguments[0]);
   return js::undefined(env_);
 }
 

@@ -36,6 +36,7 @@ class NativeServer final : public Consumer {
   napi_value takeEvents(const napi_value* arguments);
   napi_value rest(const napi_value* arguments);
   napi_value submit(const napi_value* arguments);
+  napi_value takeBack(const napi_value* arguments);
   napi_value resize(const napi_value* arguments);
   napi_value isResizing(const napi_value* arguments);
   napi_value drain(const napi_value* arguments);

@@ -44,6 +44,9 @@ class Tables {
   Block* takeReplies(uint32_t bytes) const;
   Command readCommand(uint32_t index, Block* slab, napi_value larges, napi_value framings);
 
+  // The memory of a large frame that JavaScript has only borrowed.
+  void takeBack(napi_value buffer) { large_frames_->takeBack(env_, buffer); }
+
   // A moment of the Clock on the scale of performance.now().
   double toMs(int64_t ns) const { return (static_cast<double>(ns) - epoch_ns_) / 1e6; }
 

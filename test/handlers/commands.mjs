@@ -5,6 +5,7 @@ import { closeConnection, delimited, lengthPrefixed, noReply, replyAndClose } fr
 /** Places in the shared memory; the numbered ones behind them are gates, opened by the test. */
 const places = { setups: 0, teardowns: 1, begun: 2, aborted: 3, sent: 4, refusals: 5 };
 
+let kept = Buffer.alloc(0);
 let context = { thread: -1, data: {} };
 let shared = new Int32Array(8);
 
@@ -42,6 +43,11 @@ function opened(gate) {
 
 const commands = {
   echo: ({ body }) => body,
+  keep: ({ body }) => {
+    kept = body;
+    return body;
+  },
+  kept: () => text(kept.byteLength),
   thread: () => text(context.thread),
   data: () => text(JSON.stringify(context.data.echo)),
   none: () => noReply,

@@ -113,6 +113,8 @@ export interface NativeServer {
     framings: readonly NativeFraming[],
     released: number,
   ): void;
+  /** Empties the memory of a large frame, which the core may use anew. */
+  takeBack(memory: ArrayBuffer): void;
   /** The number by which a thread finds this place of the pool. */
   openHandler(place: number, capacity: number): number;
   closeHandler(place: number): NativeRemains;
@@ -181,6 +183,8 @@ export interface NativeHandler {
     larges: readonly Uint8Array[],
     framings: readonly NativeFraming[],
   ): void;
+  /** As {@link NativeServer.takeBack}. */
+  takeBack(memory: ArrayBuffer): void;
   describe(processor: number, slot: number, generation: number): NativeConnectionInfo | undefined;
   /** The connection has ended; what was claimed of it counts no more. */
   forget(processor: number, slot: number, generation: number): void;

@@ -52,10 +52,11 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   #inFlightBefore = 0;
 
   constructor(handler: Handler, attachment: NativeAttachment) {
-    const { isolateBodies, maxInFlightPerConnection, handlerTimeoutMs, capacity } = attachment;
+    const { isolateBodies, borrowBodies, maxInFlightPerConnection, handlerTimeoutMs, capacity } =
+      attachment;
     const tables = handlerTables(capacity);
     super(
-      { isolateBodies, maxInFlightPerConnection },
+      { isolateBodies, borrowBodies, maxInFlightPerConnection },
       {
         requestReceived: (request) => this.#pool.receive(request),
         turnEnded: () => this.#pool.endTurn(),
@@ -140,6 +141,10 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   protected claim(slab: Buffer, used: number, larges: ArrayBuffer[]): number {
     this.#inFlightBefore = this.#pool.inFlight;
     return this.#native.claim(slab, used, larges, this.#wantsRequests);
+  }
+
+  protected takeBack(memory: ArrayBuffer): void {
+    this.#native.takeBack(memory);
   }
 
   protected override owesMicrotasks(): boolean {

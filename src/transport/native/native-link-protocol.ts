@@ -19,6 +19,7 @@ export interface NativeAttachment {
   readonly concurrency: number;
   readonly affinity: 'any' | 'connection';
   readonly isolateBodies: boolean;
+  readonly borrowBodies: boolean;
   readonly maxInFlightPerConnection: number;
   readonly handlerTimeoutMs: number;
   readonly listeners: readonly {

@@ -245,7 +245,8 @@ function makeAttachment<State>(
   place: number,
   port: MessagePort,
 ): NativeAttachment {
-  const { isolateBodies, maxInFlightPerConnection, handlerTimeoutMs, handlerPool } = settings;
+  const { isolateBodies, borrowBodies, maxInFlightPerConnection, handlerTimeoutMs, handlerPool } =
+    settings;
   const { concurrency = 1, affinity = 'any' } = handlerPool ?? {};
   const run = Math.max(longestRun, maxInFlightPerConnection);
   // Each request in flight may have others of its connection behind it.
@@ -258,6 +259,7 @@ function makeAttachment<State>(
     concurrency,
     affinity,
     isolateBodies,
+    borrowBodies,
     maxInFlightPerConnection,
     handlerTimeoutMs,
     listeners: settings.listeners.map(({ name, framing, frameReplies }) => ({

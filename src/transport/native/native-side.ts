@@ -44,7 +44,7 @@ const nothing = Buffer.alloc(0);
 /** What this side of the boundary needs to know of the server's options. */
 export type SideSettings<State> = Pick<
   Settings<State>,
-  'isolateBodies' | 'maxInFlightPerConnection'
+  'isolateBodies' | 'borrowBodies' | 'maxInFlightPerConnection'
 >;
 
 /** What this side tells whoever runs the handlers. */
@@ -81,6 +81,9 @@ export abstract class NativeSide<State> {
   protected abstract rest(): boolean;
 
   protected abstract takeEvents(): void;
+
+  /** Empties the memory of a large frame, which the core may use anew. */
+  protected abstract takeBack(memory: ArrayBuffer): void;
 
   /** The connection of a claimed request, if it is still there. */
   protected abstract meet(
@@ -298,6 +301,14 @@ export abstract class NativeSide<State> {
     commands.settle(connection, request.sequence, 1, closeCode, flags);
     connection.nextReply = (request.sequence + 1) >>> 0;
     if (connection.inputs.length > 0) this.#settlePieces(connection, true);
+    if (this.settings.borrowBodies) this.#endLoan(request);
+  }
+
+  /** The request is settled: its body was lent no longer than until now. */
+  #endLoan(request: ServerRequest<State>): void {
+    // A handler that took too long may be at it still.
+    if (request.frameBytes < largeFrameBytes || request.isLate) return;
+    this.takeBack(request.memory as ArrayBuffer);
   }
 
   /** The core counts pieces: the reply and its fate go for themselves. */
@@ -344,6 +355,7 @@ export abstract class NativeSide<State> {
     this.commands?.settle(connection, request.sequence, 1, null, commandFlags.discarded);
     connection.nextReply = (request.sequence + 1) >>> 0;
     if (connection.inputs.length > 0) this.#settlePieces(connection, true);
+    if (this.settings.borrowBodies) this.#endLoan(request);
   }
 
   flush(): void {

@@ -180,6 +180,10 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     return this.#native?.claim(slab, used, larges) ?? 0;
   }
 
+  protected takeBack(memory: ArrayBuffer): void {
+    this.#native?.takeBack(memory);
+  }
+
   protected rest(): boolean {
     if (this.#native?.rest() === false) return false;
     if (this.#settings.networkThreads === 0) this.#setTimer();
