@@ -146,7 +146,18 @@ void NativeServer::onReadable() {
   napi_get_reference_value(env_, callback_, &callback);
   // Contained by the TypeScript side. Microtasks and ticks run before this returns.
   napi_make_callback(env_, async_context_, js::object(env_), callback, 0, nullptr, nullptr);
+  reportThrown();
   napi_close_handle_scope(env_, scope);
+}
+
+// What a tick threw is left pending, and libuv has no JavaScript above it that could catch it: the next
+// call of the addon would throw it, or a finalizer swallow it.
+void NativeServer::reportThrown() {
+  bool is_pending = false;
+  napi_is_exception_pending(env_, &is_pending);
+  napi_value error = nullptr;
+  if (!is_pending || napi_get_and_clear_last_exception(env_, &error) != napi_ok) return;
+  napi_fatal_exception(env_, error);
 }
 
 void NativeServer::onEnvironmentEnd(void* data) {

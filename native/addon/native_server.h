@@ -54,6 +54,7 @@ class NativeServer final : public Consumer {
   bool openDoorbell(napi_value callback);
   StartError watchThreadless(napi_value callback);
   void onReadable();
+  void reportThrown();
   void obeyResting(CommandBatch* batch);
   void busyPoll();
   void closeDoorbell();
