@@ -150,8 +150,8 @@ void NativeServer::onReadable() {
   napi_close_handle_scope(env_, scope);
 }
 
-// What a tick threw is left pending, and libuv has no JavaScript above it that could catch it: the next
-// call of the addon would throw it, or a finalizer swallow it.
+// What a tick threw is left pending, and libuv has no JavaScript above it that could catch it: the
+// next call of the addon would throw it, or a finalizer swallow it.
 void NativeServer::reportThrown() {
   bool is_pending = false;
   napi_is_exception_pending(env_, &is_pending);
