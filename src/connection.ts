@@ -123,13 +123,19 @@ export class ServerConnection<State = unknown> implements Connection<State> {
 
   /** Closes in order, with the first reason that was given. */
   closeWith(code: CloseCode, detail?: string): void {
-    if (this.isCut || this.ended) return;
+    if (!this.beginCut()) return;
+    this.#transport.close(this, code, detail);
+    this.abort(new Error(`the connection was closed: ${code}`));
+  }
+
+  /** Nothing more is started or sent; false where that was so before. */
+  protected beginCut(): boolean {
+    if (this.isCut || this.ended) return false;
     this.closing = true;
     this.isCut = true;
     // Requests are settled in their order: what waits behind one in work is dropped after it.
     if (this.inFlight === 0) this.dropBacklog();
-    this.#transport.close(this, code, detail);
-    this.abort(new Error(`the connection was closed: ${code}`));
+    return true;
   }
 
   /** The transport has got a reply that closes. Requests started behind it are not waited for. */

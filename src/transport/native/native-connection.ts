@@ -62,11 +62,7 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
 
   /** It was closed by another thread, or by a reply that had to wait: nothing more is started. */
   cut(code: CloseCode): void {
-    if (this.isCut || this.ended) return;
-    this.closing = true;
-    this.isCut = true;
-    if (this.inFlight === 0) this.dropBacklog();
-    this.abort(new Error(`the connection was closed: ${code}`));
+    if (this.beginCut()) this.abort(new Error(`the connection was closed: ${code}`));
   }
 
   /** Another thread has changed the framing. */
