@@ -99,6 +99,18 @@ describe.each(poolTransports)('a module of handlers (%s)', (transport) => {
     await server.close();
   });
 
+  it.each([
+    ['waits', 'endless.mjs'],
+    ['blocks', 'blocked.mjs'],
+  ])('that %s in its setup fails start() after startTimeoutMs', async (_name, name) => {
+    const { server } = makeServer(transport, {
+      handlerPool: { module: handlers(name), threads: 2, startTimeoutMs: 100 },
+    });
+    const error = await rejection(server.start(), 'ERR_ODRADEK_HANDLER_MODULE');
+    expect(error.message).toMatch(/mjs: it was not ready within 100 ms$/);
+    expect(threads.size).toBe(0);
+  });
+
   it('may be CommonJS, also as compilers make it', async () => {
     for (const name of ['common.cjs', 'compiled.cjs']) {
       const testServer = await startServer(transport, {

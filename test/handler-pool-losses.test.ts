@@ -4,8 +4,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { BackOff } from '../src/handler-pool/back-off.js';
 import { frame, frames } from './support/bytes.js';
 import { connectMany } from './support/handlers.js';
-import { poolTransports, startPool } from './support/pool.js';
-import { expectMetrics, startServer } from './support/server.js';
+import { commandPool, poolTransports, Shared, startPool } from './support/pool.js';
+import { expectMetrics, makeServer, startServer } from './support/server.js';
 import { placements } from './support/transports.js';
 import { defer, until } from './support/wait.js';
 
@@ -98,6 +98,44 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
     expect(await other?.readTexts(3)).toEqual(['echo 1', 'echo 2', 'echo 3']);
     expect(await last?.readText()).toBe('echo last');
     expect(shared.count('begun')).toBe(6);
+  });
+
+  it('is replaced again where its replacement hangs', async () => {
+    // Ample for a setup that does not hang.
+    const { testServer, shared } = await startPool(
+      transport,
+      { startTimeoutMs: 4000 },
+      { onHandlerError },
+    );
+    shared.hang(1);
+    const client = await testServer.connect();
+    client.send(frames(['exit 1', 'echo on']));
+    expect(await testServer.losses.next()).toMatchObject({ started: 1, restartInMs: 0 });
+    const second = await testServer.losses.next();
+    expect(second).toMatchObject({ started: 0, restartInMs: 100 });
+    expect(second.error).toMatchObject({ code: 'ERR_ODRADEK_HANDLER_MODULE' });
+    expect(await client.readTexts(2)).toEqual(['ERR_ODRADEK_HANDLER_LOST', 'echo on']);
+  });
+
+  it('is replaced where it was lost while others were loading', async () => {
+    const shared = new Shared();
+    const gate = shared.gate();
+    const data = { exitOn: 0, waitOn: 1, gate };
+    const testServer = makeServer(transport, {
+      handlerPool: commandPool(shared, { threads: 2, concurrency: 1, data }),
+    });
+    const started = testServer.server.start();
+    const loss = await testServer.losses.next();
+    expect(loss).toMatchObject({ thread: 0, started: 0, requeued: 0, restartInMs: 0 });
+    shared.open(gate);
+    await started;
+    const clients = await connectMany(testServer, 2);
+    const end = shared.gate();
+    // Each has a thread, and none waits for one that is gone.
+    for (const client of clients) client.send(frame(`park ${end}`));
+    await until(() => shared.count('begun') === 2, 'both');
+    shared.open(end);
+    for (const client of clients) expect(await client.readText()).toBe(`park ${end}`);
   });
 
   it('is published to diagnostics_channel', async () => {

@@ -25,6 +25,12 @@ export interface HandlerPoolOptions {
   data?: unknown;
   /** Of `node:worker_threads`: a thread that needs more is lost, and replaced. */
   resourceLimits?: ResourceLimits;
+  /**
+   * Milliseconds that a thread may take to load the module and run its `setup`, 0 (no bound) to
+   * 2147483647, default 60000. One that takes longer is ended: `start()` and `resizeHandlerPool()`
+   * reject with `ERR_ODRADEK_HANDLER_MODULE`, and a replacement is replaced.
+   */
+  startTimeoutMs?: number;
 }
 
 /** The options with every default filled in and every value checked. */
@@ -36,6 +42,8 @@ export interface HandlerPoolSettings {
   readonly concurrency: number;
   readonly data: unknown;
   readonly resourceLimits: ResourceLimits | undefined;
+  /** 0: no bound. */
+  readonly startTimeoutMs: number;
 }
 
 /** More threads than any machine has cores for would be a mistake in a configuration. */
@@ -48,7 +56,14 @@ const optionNames = [
   'concurrency',
   'data',
   'resourceLimits',
+  'startTimeoutMs',
 ] as const satisfies readonly (keyof HandlerPoolOptions)[];
+
+/** Long enough for a module that connects to a database, short enough to be noticed. */
+const defaultStartTimeoutMs = 60_000;
+
+/** The longest that a timer of Node waits. */
+const longestTimeoutMs = 2_147_483_647;
 
 const limitNames = [
   'maxOldGenerationSizeMb',
@@ -62,6 +77,7 @@ export function checkHandlerPool(options: HandlerPoolOptions): HandlerPoolSettin
   checkNames('handlerPool', options, optionNames);
   const { threads = Math.min(availableParallelism(), mostHandlerThreads) } = options;
   const { affinity = 'any', concurrency = 64, data, resourceLimits } = options;
+  const { startTimeoutMs = defaultStartTimeoutMs } = options;
   if (affinity !== 'any' && affinity !== 'connection') {
     throw invalidOption('handlerPool.affinity', "'any' or 'connection'", affinity);
   }
@@ -72,6 +88,7 @@ export function checkHandlerPool(options: HandlerPoolOptions): HandlerPoolSettin
     concurrency: checkInteger('handlerPool.concurrency', concurrency, 1, 65_536),
     data: checkCloneable(data),
     resourceLimits: checkLimits(resourceLimits),
+    startTimeoutMs: checkInteger('handlerPool.startTimeoutMs', startTimeoutMs, 0, longestTimeoutMs),
   };
 }
 

@@ -15,6 +15,10 @@ export class HandlerSeat {
   readonly #backOff = new BackOff();
   #worker: HandlerThread | null = null;
   #link: HandlerLink | null = null;
+  /** The thread has loaded, and nobody has lost it. */
+  #isLoaded = false;
+  /** The transport has started: a thread takes requests as soon as it has loaded. */
+  #isOpen = false;
   /** Of the threads before this one. */
   #startedBefore = 0;
   #restarts = 0;
@@ -45,6 +49,7 @@ export class HandlerSeat {
     worker.hold(isHeld);
     await worker.load();
     worker.hold(false);
+    if (this.#worker === worker) this.#isLoaded = true;
   }
 
   #spawn(): HandlerThread {
@@ -59,8 +64,17 @@ export class HandlerSeat {
     return worker;
   }
 
-  /** Lets the loaded thread take requests; resolves when it does, or when it was lost. */
-  async attach(): Promise<void> {
+  /**
+   * Lets its threads take requests; resolves when the one that has loaded does, or was lost. While
+   * others load it may have been lost already: then its replacement comes when it has loaded.
+   */
+  async open(): Promise<void> {
+    this.#isOpen = true;
+    await this.#attach();
+  }
+
+  async #attach(): Promise<void> {
+    if (!this.#isOpen || !this.#isLoaded) return;
     const link = this.#links.link(this.thread);
     this.#link = link;
     await this.#worker?.attach(link);
@@ -83,6 +97,7 @@ export class HandlerSeat {
     const link = this.#link;
     this.#worker = null;
     this.#link = null;
+    this.#isLoaded = false;
     const { started, requeued } = link?.detach(error) ?? { started: 0, requeued: 0 };
     this.#startedBefore += link?.startedTotal ?? 0;
     let restartInMs: number | null = null;
@@ -98,10 +113,14 @@ export class HandlerSeat {
     const worker = this.#spawn();
     worker.load().then(
       () => {
-        if (this.#worker === worker && !this.#isOver) void this.attach();
+        if (this.#worker !== worker || this.#isOver) return;
+        this.#isLoaded = true;
+        void this.#attach();
       },
       (error) => {
-        if (this.#worker === worker && !this.#isOver) this.#lost(error);
+        if (this.#worker !== worker || this.#isOver) return;
+        this.#terminated = worker.terminate();
+        this.#lost(error);
       },
     );
   }

@@ -35,7 +35,9 @@ export class HandlerThread {
   readonly #events: HandlerThreadEvents;
   readonly #module: string;
   readonly #exited: Promise<void>;
-  #loading: { resolve: () => void; reject: (error: Error) => void } | null = null;
+  readonly #startTimeoutMs: number;
+  /** Set while it loads: called with the error, or with none, when it has loaded. */
+  #loaded: ((error?: Error) => void) | null = null;
   #attached: (() => void) | null = null;
   /** Nobody waits for it any more: its end is no loss. */
   #isOver = false;
@@ -49,6 +51,7 @@ export class HandlerThread {
     const workerData: ThreadData = { control: port2, module, thread, data, status: this.#status };
     this.#events = events;
     this.#module = module;
+    this.#startTimeoutMs = settings.startTimeoutMs;
     this.#control = port1;
     this.#worker = new Worker(entry, {
       workerData,
@@ -77,8 +80,24 @@ export class HandlerThread {
    */
   load(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#loading = { resolve, reject };
+      const timer = this.#startTimer();
+      this.#loaded = (error) => {
+        clearTimeout(timer);
+        this.#loaded = null;
+        if (error === undefined) resolve();
+        else reject(error);
+      };
     });
+  }
+
+  #startTimer(): NodeJS.Timeout | undefined {
+    const ms = this.#startTimeoutMs;
+    if (ms === 0) return undefined;
+    const late = () => {
+      this.#loaded?.(moduleError(`${this.#module}: it was not ready within ${ms} ms`));
+      void this.terminate();
+    };
+    return setTimeout(late, ms).unref();
   }
 
   /** Lets it take requests; resolves when it does, or when it has ended. */
@@ -121,7 +140,7 @@ export class HandlerThread {
 
   /** Ends it in order: `teardown` may take `graceMs`. Resolves when it is gone. */
   async stop(graceMs: number): Promise<void> {
-    if (this.#loading !== null) return this.terminate();
+    if (this.#loaded !== null) return this.terminate();
     this.#isOver = true;
     this.#say({ kind: 'stop' });
     if (!(await this.#isGoneWithin(graceMs))) await this.terminate();
@@ -130,8 +149,7 @@ export class HandlerThread {
   /** Ends it at this moment. */
   async terminate(): Promise<void> {
     this.#isOver = true;
-    this.#loading?.reject(stopped());
-    this.#loading = null;
+    this.#loaded?.(stopped());
     void this.#worker.terminate();
     await this.#isGoneWithin(terminateMs);
   }
@@ -152,14 +170,12 @@ export class HandlerThread {
 
   #receive(message: FromThread): void {
     if (message.kind === 'ready') {
-      this.#loading?.resolve();
-      this.#loading = null;
+      this.#loaded?.();
     } else if (message.kind === 'attached') {
       this.#attached?.();
     } else if (message.kind === 'unusable') {
       this.#isOver = true;
-      this.#loading?.reject(unpackError(message.error) as Error);
-      this.#loading = null;
+      this.#loaded?.(unpackError(message.error) as Error);
     } else {
       this.#events.teardownFailed(unpackError(message.error));
     }
@@ -171,10 +187,9 @@ export class HandlerThread {
     const isLost = !this.#isOver;
     this.#isOver = true;
     const text = `it exited with code ${exitCode}`;
-    if (this.#loading !== null) {
+    if (this.#loaded !== null) {
       const before = `${this.#module}: ${text} before it was ready`;
-      this.#loading.reject(moduleError(before, this.#error));
-      this.#loading = null;
+      this.#loaded(moduleError(before, this.#error));
     } else if (isLost) {
       const options = this.#error === undefined ? {} : { cause: this.#error };
       this.#events.lost(new OdradekError('ERR_ODRADEK_HANDLER_LOST', text, options));

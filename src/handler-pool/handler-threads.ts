@@ -48,7 +48,7 @@ export class HandlerThreads {
 
   /** The transport has started: lets the threads take requests. Resolves when they do. */
   async attach(): Promise<void> {
-    const attached = this.#seats.map((seat) => seat.attach());
+    const attached = this.#seats.map((seat) => seat.open());
     if (this.#timeoutMs > 0) {
       const everyMs = Math.max(1, Math.floor(this.#timeoutMs / pingsPerTimeout));
       this.#pinging = setInterval(() => this.#ping(), everyMs).unref();
@@ -93,7 +93,7 @@ export class HandlerThreads {
     if (threads > count) {
       const seats = await this.#load(count, threads);
       this.#seats.push(...seats);
-      await Promise.all(seats.map((seat) => seat.attach()));
+      await Promise.all(seats.map((seat) => seat.open()));
       if (this.#isOver) throw superseded();
     } else if (threads < count) {
       await this.#shrink(this.#seats.splice(threads));

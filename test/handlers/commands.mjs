@@ -3,7 +3,7 @@
 import { closeConnection, delimited, lengthPrefixed, noReply, replyAndClose } from 'odradek';
 
 /** Places in the shared memory; the numbered ones behind them are gates, opened by the test. */
-const places = { setups: 0, teardowns: 1, begun: 2, aborted: 3, sent: 4, refusals: 5 };
+const places = { setups: 0, teardowns: 1, begun: 2, aborted: 3, sent: 4, refusals: 5, hangs: 6 };
 
 let kept = Buffer.alloc(0);
 let context = { thread: -1, data: {} };
@@ -20,6 +20,14 @@ export function setup(given) {
     Atomics.sub(shared, places.refusals, 1);
     throw new Error('not now');
   }
+  if (Atomics.load(shared, places.hangs) > 0) {
+    Atomics.sub(shared, places.hangs, 1);
+    return new Promise(() => undefined);
+  }
+  if (given.data.exitOn === given.thread && Atomics.load(shared, places.setups) <= 2) {
+    setTimeout(() => process.exit(4));
+  }
+  if (given.data.waitOn === given.thread) return opened(given.data.gate);
   if (given.data.failOn === given.thread) throw new Error(`not thread ${given.thread}`);
 }
 

@@ -11,7 +11,15 @@ export function handlers(name: string): URL {
 }
 
 /** The first places of the memory that the threads of `commands.mjs` share with the test. */
-const places = { setups: 0, teardowns: 1, begun: 2, aborted: 3, sent: 4, refusals: 5 } as const;
+const places = {
+  setups: 0,
+  teardowns: 1,
+  begun: 2,
+  aborted: 3,
+  sent: 4,
+  refusals: 5,
+  hangs: 6,
+} as const;
 
 /** Behind them. */
 const firstGate = 8;
@@ -28,6 +36,11 @@ export class Shared {
   /** Lets the next threads fail in their setup. */
   refuse(count: number): void {
     Atomics.store(this.memory, places.refusals, count);
+  }
+
+  /** Lets the next threads hang in their setup. */
+  hang(count: number): void {
+    Atomics.store(this.memory, places.hangs, count);
   }
 
   /** A gate that is shut: commands take its number. */

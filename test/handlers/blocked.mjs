@@ -1,0 +1,4 @@
+export const setup = () => {
+  for (;;);
+};
+export default ({ body }) => body;
