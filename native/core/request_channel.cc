@@ -11,6 +11,16 @@ namespace odradek {
 
 RequestChannel::~RequestChannel() { clear(); }
 
+void RequestChannel::shut() {
+  std::lock_guard lock(mutex_);
+  is_shut_ = true;
+}
+
+void RequestChannel::open() {
+  std::lock_guard lock(mutex_);
+  is_shut_ = false;
+}
+
 void RequestChannel::clear() {
   std::lock_guard lock(mutex_);
   room_ += static_cast<int64_t>(queue_.size());
@@ -25,7 +35,7 @@ void RequestChannel::clear() {
 uint32_t RequestChannel::acquire(PermitWaiter& waiter) {
   std::lock_guard lock(mutex_);
   if (waiter.waiting_) return 0;
-  if (room_ <= 0 || !waiters_.empty()) {
+  if (is_shut_ || room_ <= 0 || !waiters_.empty()) {
     waiter.waiting_ = true;
     waiters_.push(&waiter);
     return 0;
@@ -114,6 +124,7 @@ bool RequestChannel::endStarving(HandlerSet::Handlers& woken) {
 // With the lock. What kept replies wait for may have come back from a lost thread: it must not wait
 // for them.
 uint32_t RequestChannel::pendingRoom() const {
+  if (is_shut_) return 0;
   const int64_t room = int64_t{max_pending_} - pending_ - kept_;
   if (room > 0) return static_cast<uint32_t>(room);
   return pending_ == 0 ? 1 : 0;
@@ -126,7 +137,7 @@ uint32_t RequestChannel::takeRoom() {
 }
 
 void RequestChannel::grantRoom() {
-  while (room_ > 0 && !waiters_.empty()) {
+  while (!is_shut_ && room_ > 0 && !waiters_.empty()) {
     PermitWaiter* waiter = waiters_.pop();
     const uint32_t permits = takeRoom();
     waiter->waiting_ = false;

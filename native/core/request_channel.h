@@ -106,6 +106,11 @@ class RequestChannel {
   void tell(uint32_t place, Event* event);
   void tellAll(const Event& event, uint64_t places);
 
+  // The server ends: from here on nothing is claimed and no permit is granted, or what its last
+  // requests leave free would let others in.
+  void shut();
+  // It starts after all: a start that failed may be tried again.
+  void open();
   // The server has ended: what is left belongs to connections that are closed.
   void clear();
 
@@ -134,6 +139,7 @@ class RequestChannel {
   uint32_t pending_ = 0;
   int64_t kept_ = 0;
   const uint32_t max_pending_;
+  bool is_shut_ = false;
   bool starved_ = false;  // a claim stopped at max_pending_ with requests left
   Ring<PermitWaiter*> waiters_;
   // Waiters to be told once the lock is released.

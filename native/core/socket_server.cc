@@ -56,6 +56,7 @@ StartError SocketServer::start() {
 }
 
 StartError SocketServer::open() {
+  requests_.open();
   StartError error = openProcessors();
   if (error.step == StartError::Step::kNone) error = openListeners();
   return error;
@@ -151,6 +152,7 @@ void SocketServer::drain() {
 
 void SocketServer::stop(CloseReason reason) {
   joinAcceptors();
+  requests_.shut();
   closeHandlers();
   // Nothing is given to a processor that was told to end.
   joinLeaving();

@@ -289,6 +289,23 @@ TEST_F(RequestChannelTest, AForgottenWaiterIsNotCalled) {
   EXPECT_EQ(freePermits(channel), 1u);
 }
 
+TEST_F(RequestChannelTest, OnceShutNothingIsClaimedAndNoPermitIsGranted) {
+  RequestChannel channel(3, 10, consumer);
+  Asker asker(channel);
+  Asker waiter(channel);
+  Asker late(channel);
+  ASSERT_EQ(asker.acquire(), 3u);
+  ASSERT_EQ(waiter.acquire(), 0u);
+  push(channel, 2);
+  channel.shut();
+  EXPECT_TRUE(claim(channel).empty());
+  EXPECT_TRUE(is_drained) << "or its consumer would look again and again";
+  push(channel, 0, 1);
+  EXPECT_EQ(waiter.calls, 0);
+  EXPECT_EQ(waiter.collect(), 0u);
+  EXPECT_EQ(late.acquire(), 0u);
+}
+
 TEST_F(RequestChannelTest, ClearLetsGoOfWhatIsQueued) {
   RequestChannel channel(10, 10, consumer);
   Asker asker(channel);

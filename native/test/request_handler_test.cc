@@ -33,7 +33,7 @@ struct Pool {
   ~Pool() {
     EXPECT_EQ(requests.pending(), 0u);
     requests.clear();
-    EXPECT_EQ(test::freePermits(requests), permits);
+    EXPECT_EQ(test::freePermits(requests), is_shut ? 0 : permits);
     sink.take();
     EXPECT_EQ(memory.live, 0);
   }
@@ -61,6 +61,7 @@ struct Pool {
   }
 
   const uint32_t permits;
+  bool is_shut = false;
   test::FakeMemory memory;
   test::FakeConsumer consumer;
   FakeSink sink;
@@ -160,6 +161,21 @@ TEST(RequestHandler, TheBoundOfPendingRequestsIsKeptByAll) {
   EXPECT_EQ(two.wakes, 1u);
   EXPECT_EQ(two.claim().size(), 1u);
   two.answer(0);
+}
+
+TEST(RequestHandler, WhatAThreadLeavesFreeAtTheServersEndNoOtherTakes) {
+  Pool pool(false, 1, 1);
+  PoolThread one(0, pool.requests, pool.sink);
+  PoolThread two(1, pool.requests, pool.sink);
+  pool.push(7, 1);
+  pool.push(8, 1);
+  ASSERT_EQ(one.claim().size(), 1u);
+  ASSERT_TRUE(two.sleep());
+  pool.requests.shut();
+  pool.is_shut = true;
+  one.handler->detach().letGo();
+  EXPECT_EQ(two.claim().size(), 0u);
+  EXPECT_TRUE(two.is_drained);
 }
 
 TEST(RequestHandler, WhereSeveralMayBeStartedTheBoundIsKeptToo) {
