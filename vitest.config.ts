@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
@@ -10,5 +11,7 @@ export default defineConfig({
     setupFiles: ['test/support/pool-skips.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    // Most tests wait for something most of the time; by itself vitest would leave a core free.
+    maxWorkers: availableParallelism(),
   },
 });

@@ -27,7 +27,7 @@ function run(command, args, environment = {}) {
 }
 
 /**
- * The behavioural suite and the Kafka clients; lifetimes and the soak have processes of their own.
+ * The behavioural suite and the Kafka clients, on the native transport; lifetimes and the soak have processes of their own.
  * In threads, since vitest kills its processes when they are done, and a killed process checks no leaks.
  */
 function suite() {
@@ -39,7 +39,8 @@ function suite() {
   const ownProcesses = ['test/lifetime/**', 'test/soak/**'].flatMap((path) => ['--exclude', path]);
   const args = ['vitest', 'run', '--pool=threads', ...ownProcesses, ...reporters];
   // Everything is slower here, and the suite's time-outs are for hangs.
-  const isOk = run('npx', [...args, '--testTimeout=120000'], sanitizer.environment);
+  const environment = { ...sanitizer.environment, ODRADEK_TEST_TRANSPORT: 'native' };
+  const isOk = run('npx', [...args, '--testTimeout=120000'], environment);
   const json = JSON.parse(readFileSync(report, 'utf8'));
   passed += json.numPassedTests;
   failed += json.numFailedTests;

@@ -2,8 +2,15 @@ import { isNativeAvailable, nativeUnavailabilityCause } from 'odradek';
 
 export type TransportName = 'js' | 'native';
 
+/** A run under a sanitizer asks for the native transport alone: the other one has no native code. */
+const { CI, ODRADEK_TEST_TRANSPORT: only } = process.env;
+
+const wanted = (transport: TransportName): boolean => only === undefined || only === transport;
+
 /** The transports that there are. */
-export const transports: readonly TransportName[] = isNativeAvailable() ? ['js', 'native'] : ['js'];
+export const transports: readonly TransportName[] = (
+  isNativeAvailable() ? (['js', 'native'] as const) : (['js'] as const)
+).filter(wanted);
 
 /**
  * A transport, and where its processors run: `threadless` is native with `networkThreads: 0`; or
@@ -12,9 +19,9 @@ export const transports: readonly TransportName[] = isNativeAvailable() ? ['js',
 export type Placement = TransportName | 'threadless' | 'js pool' | 'native pool';
 
 /** Where every behavioural suite runs. */
-export const placements: readonly Placement[] = isNativeAvailable()
-  ? ['js', 'native', 'threadless', 'js pool', 'native pool']
-  : ['js', 'js pool'];
+export const placements: readonly Placement[] = (
+  ['js', 'native', 'threadless', 'js pool', 'native pool'] as const
+).filter((placement) => transports.includes(kindOf(placement)));
 
 export function kindOf(placement: Placement): TransportName {
   if (placement === 'threadless' || placement === 'native pool') return 'native';
@@ -31,8 +38,6 @@ export function placed(placement: Placement): { transport: TransportName; networ
   const transport = kindOf(placement);
   return placement === 'threadless' ? { transport, networkThreads: 0 } : { transport };
 }
-
-const { CI } = process.env;
 
 if (CI === 'true' && !isNativeAvailable()) {
   throw new Error('under CI the native transport must be tested too', {
