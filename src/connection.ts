@@ -48,14 +48,41 @@ export interface Endpoints {
   readonly remotePort: number;
 }
 
+/** This side's end: the connections of a listener have one or few of them between them. */
+interface LocalEnd {
+  readonly address: string;
+  readonly port: number;
+}
+
+let lastLocalEnd: LocalEnd = { address: '', port: 0 };
+
+function localEnd(address: string, port: number): LocalEnd {
+  if (lastLocalEnd.address !== address || lastLocalEnd.port !== port) {
+    lastLocalEnd = { address, port };
+  }
+  return lastLocalEnd;
+}
+
+/** What few connections need, or none before its end. */
+class Extras<State> {
+  /** In place of the listener's. */
+  framing: Framing | null = null;
+  isCut = false;
+  endCode: CloseCode | undefined = undefined;
+  abortReason: Error | undefined = undefined;
+  watched: Set<ServerRequest<State>> | null = null;
+}
+
 /**
  * The connection as the server sees it. Each transport has a subclass with what it needs to find
  * its own end again; the handler pool keeps the order of work here.
+ *
+ * Most connections of a server are idle, and a field costs each of them 8 bytes, a collection 100 and
+ * more: what an idle one doesn't need is made with its first use.
  */
 export class ServerConnection<State = unknown> implements Connection<State> {
   readonly listenerConfig: Listener<State>;
   state = undefined as State;
-  framing: Framing;
   framer: ReplyFramer;
   /** Requests that were started and whose replies the transport has not got. */
   inFlight = 0;
@@ -63,25 +90,22 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   order: ReplyOrder<State> | null = null;
   /** A handler of it is running at this moment, in its synchronous part. */
   isStarting = false;
-  /** Requests that crossed to this thread and wait for those before them. */
-  backlog: ServerRequest<State>[] = [];
+  /** Requests that crossed to this thread and wait for those before them; `null`: none. */
+  #backlog: ServerRequest<State>[] | null = null;
   /** `onConnect` has not settled yet, so no request may start. */
   connecting = false;
   /** No further request is started; set by a reply that closes, `close()` or a failed handler. */
   closing = false;
-  /** And nothing more is sent: the transport knows of the close. */
-  isCut = false;
   /** The transport has reported the end of this connection. */
   ended = false;
-  endCode: CloseCode | undefined = undefined;
-  aborted = false;
-  abortReason: Error | undefined = undefined;
-  /** Unanswered requests whose `signal` or `sent` somebody holds. */
-  readonly watched = new Set<ServerRequest<State>>();
-  readonly #transport: ConnectionTransport<State>;
-  readonly #endpoints: Endpoints;
-  readonly #processor: number;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** The number of the loop that opened it. */
+  readonly processor: number;
   readonly #index: number;
+  readonly #local: LocalEnd;
+  readonly #transport: ConnectionTransport<State>;
+  #extras: Extras<State> | null = null;
 
   constructor(
     transport: ConnectionTransport<State>,
@@ -92,29 +116,47 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   ) {
     this.#transport = transport;
     this.listenerConfig = listener;
-    this.framing = listener.framing;
     this.framer = listener.framer;
-    this.#endpoints = endpoints;
-    this.#processor = processor;
+    this.remoteAddress = endpoints.remoteAddress;
+    this.remotePort = endpoints.remotePort;
+    this.#local = localEnd(endpoints.localAddress, endpoints.localPort);
+    this.processor = processor;
     this.#index = index;
   }
 
   get id(): string {
-    const { localAddress, localPort, remoteAddress, remotePort } = this.#endpoints;
-    const ends = `${localAddress}:${localPort}-${remoteAddress}:${remotePort}`;
-    return `${ends}-${this.#processor}-${this.#index}`;
+    const { address, port } = this.#local;
+    const ends = `${address}:${port}-${this.remoteAddress}:${this.remotePort}`;
+    return `${ends}-${this.processor}-${this.#index}`;
   }
 
   get listener(): string {
     return this.listenerConfig.name;
   }
 
-  get remoteAddress(): string {
-    return this.#endpoints.remoteAddress;
+  /** By what its input is cut. */
+  get framing(): Framing {
+    return this.#extras?.framing ?? this.listenerConfig.framing;
   }
 
-  get remotePort(): number {
-    return this.#endpoints.remotePort;
+  /** Nothing more is sent: the transport knows of the close. */
+  get isCut(): boolean {
+    return this.#extras?.isCut ?? false;
+  }
+
+  /** Why it ended. */
+  get endCode(): CloseCode | undefined {
+    return this.#extras?.endCode;
+  }
+
+  /** Why the signals of its requests are aborted; `undefined` where they aren't. */
+  get abortReason(): Error | undefined {
+    return this.#extras?.abortReason;
+  }
+
+  get #more(): Extras<State> {
+    this.#extras ??= new Extras();
+    return this.#extras;
   }
 
   close(detail?: string): void {
@@ -132,7 +174,7 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   protected beginCut(): boolean {
     if (this.isCut || this.ended) return false;
     this.closing = true;
-    this.isCut = true;
+    this.#more.isCut = true;
     // Requests are settled in their order: what waits behind one in work is dropped after it.
     if (this.inFlight === 0) this.dropBacklog();
     return true;
@@ -141,17 +183,47 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   /** The transport has got a reply that closes. Requests started behind it are not waited for. */
   closedBy(code: CloseCode): void {
     const wasCut = this.isCut;
-    this.isCut = true;
+    this.#more.isCut = true;
     if (wasCut || this.inFlight === 0) return;
     this.#transport.close(this, code);
     this.abort(new Error(`the connection was closed: ${code}`));
   }
 
+  get hasBacklog(): boolean {
+    return this.#backlog !== null;
+  }
+
+  /** The request waits for those before it. */
+  enqueue(request: ServerRequest<State>): void {
+    if (this.#backlog === null) this.#backlog = [request];
+    else this.#backlog.push(request);
+  }
+
+  /** The request that has waited longest. */
+  dequeue(): ServerRequest<State> | undefined {
+    if (this.#backlog === null) return undefined;
+    const request = this.#backlog.shift();
+    if (this.#backlog.length === 0) this.#backlog = null;
+    return request;
+  }
+
   dropBacklog(): void {
-    const dropped = this.backlog;
-    if (dropped.length === 0) return;
-    this.backlog = [];
+    const dropped = this.#backlog;
+    if (dropped === null) return;
+    this.#backlog = null;
     for (const request of dropped) this.#transport.discard(request);
+  }
+
+  /** The `signal` or the `sent` of an unanswered request was asked for. */
+  watch(request: ServerRequest<State>): void {
+    const more = this.#more;
+    more.watched ??= new Set();
+    more.watched.add(request);
+  }
+
+  /** It is answered. */
+  unwatch(request: ServerRequest<State>): void {
+    if (this.#extras !== null) this.#extras.watched?.delete(request);
   }
 
   setFraming(framing: Framing): void {
@@ -181,24 +253,24 @@ export class ServerConnection<State = unknown> implements Connection<State> {
           `wrongly; call it before the handler's first await, or while no other one is in flight`,
       );
     }
-    const unread = this.backlog;
-    this.backlog = [];
-    this.framing = framing;
-    this.framer = this.framerOf(framing);
+    const unread = this.#backlog ?? [];
+    this.#backlog = null;
+    this.useFraming(framing);
     this.#transport.setFraming(this, framing, unread);
   }
 
-  protected framerOf(framing: Framing): ReplyFramer {
+  /** What follows is cut and answered by another framing. */
+  protected useFraming(framing: Framing): void {
     const framesItself = framing.kind === 'lengthPrefixed' && framing.offset > 0;
-    return makeReplyFramer(framing, this.listenerConfig.frameReplies && !framesItself);
+    this.#more.framing = framing;
+    this.framer = makeReplyFramer(framing, this.listenerConfig.frameReplies && !framesItself);
   }
 
   /** Aborts the signals of the requests in handlers' hands. */
   abort(reason: Error): void {
-    if (this.aborted) return;
-    this.aborted = true;
-    this.abortReason = reason;
-    for (const request of this.watched) {
+    if (this.abortReason !== undefined) return;
+    this.#more.abortReason = reason;
+    for (const request of this.#extras?.watched ?? []) {
       // A request whose reply waits for earlier ones is no more in its handler's hands.
       if (!request.answered) request.abort(reason);
     }
@@ -207,9 +279,10 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   /** The transport has closed the socket: nothing that is still unanswered will be sent. */
   end(code: CloseCode): void {
     this.ended = true;
-    this.endCode = code;
+    const more = this.#more;
+    more.endCode = code;
     this.abort(new Error(`the connection ended: ${code}`));
-    for (const request of this.watched) request.settleSent({ ok: false, reason: code });
-    this.watched.clear();
+    for (const request of more.watched ?? []) request.settleSent({ ok: false, reason: code });
+    more.watched = null;
   }
 }

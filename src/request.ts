@@ -89,9 +89,10 @@ export class ServerRequest<State = unknown> implements Request<State> {
   get signal(): AbortSignal {
     if (this.#abort === null) {
       this.#abort = new AbortController();
-      const { aborted, abortReason } = this.connection;
-      if (aborted || this.isLate) this.#abort.abort(this.#abortReason ?? abortReason);
-      else if (!this.answered) this.connection.watched.add(this);
+      const { abortReason } = this.connection;
+      const isAborted = abortReason !== undefined || this.isLate;
+      if (isAborted) this.#abort.abort(this.#abortReason ?? abortReason);
+      else if (!this.answered) this.connection.watch(this);
     }
     return this.#abort.signal;
   }
@@ -104,7 +105,7 @@ export class ServerRequest<State = unknown> implements Request<State> {
       });
       this.#sent = { promise, resolve };
       if (this.answered) resolve({ ok: false, reason: 'ASKED_TOO_LATE' });
-      else this.connection.watched.add(this);
+      else this.connection.watch(this);
     }
     return this.#sent.promise;
   }

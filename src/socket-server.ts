@@ -77,7 +77,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   readonly #pool: InThreadHandlerPool<State>;
   /** Where the handlers have threads of their own. */
   readonly #workers: WorkerPool<State> | null;
-  readonly #connections = new Set<ServerConnection<State>>();
+  /** Connections that are open, as far as was told. */
+  #open = 0;
   /**
    * Requests whose handler may await `close()` itself, by connection. The drain waits for those
    * before them, and neither for them nor for those behind, whose replies can't leave earlier.
@@ -295,12 +296,13 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
 
   #checkDrained(): void {
     if (this.#drained === null) return;
-    for (const connection of this.#connections) {
-      const exempt = this.#exempt.get(connection);
-      if (exempt === undefined || connection.order?.isBehind(exempt)) return;
+    let exempt = 0;
+    for (const [connection, request] of this.#exempt) {
+      if (!connection.ended && !connection.order?.isBehind(request)) exempt++;
     }
+    if (this.#open > exempt) return;
     // One may be open, and even answered by a handler thread, before this thread has heard of it.
-    if (this.#transport.openConnections > this.#connections.size) {
+    if (this.#transport.openConnections > this.#open) {
       setTimeout(() => this.#checkDrained(), unheardMs);
       return;
     }
@@ -374,7 +376,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   }
 
   #connectionOpened(connection: ServerConnection<State>): void {
-    this.#connections.add(connection);
+    this.#open++;
     if (channels.connectionOpened.hasSubscribers) {
       channels.connectionOpened.publish({ server: this, connection });
     }
@@ -427,7 +429,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     connection.end(reason.code);
     this.#pool.ended(connection);
     this.#workers?.forget(connection);
-    this.#connections.delete(connection);
+    this.#open--;
     if (this.#state === 'closing') this.#cut += reason.unanswered;
     this.#callOnDisconnect(connection, reason);
     if (channels.connectionClosed.hasSubscribers) {

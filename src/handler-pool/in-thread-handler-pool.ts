@@ -83,10 +83,10 @@ export class InThreadHandlerPool<State> {
   receive(request: ServerRequest<State>): void {
     const connection = request.connection;
     if (connection.inFlight >= this.#most || connection.connecting) {
-      connection.backlog.push(request);
+      connection.enqueue(request);
     } else if (connection.closing || connection.ended) {
       // Requests are settled in their order, those without an answer too.
-      if (connection.inFlight > 0) connection.backlog.push(request);
+      if (connection.inFlight > 0) connection.enqueue(request);
       else this.#transport.discard(request);
     } else {
       this.#start(request);
@@ -205,7 +205,7 @@ export class InThreadHandlerPool<State> {
   /** Starts what waits behind an answered request, until as many as allowed take their time. */
   #startNext(connection: ServerConnection<State>): void {
     while (connection.inFlight < this.#most && !connection.connecting && !connection.closing) {
-      const next = connection.backlog.shift();
+      const next = connection.dequeue();
       if (next === undefined) return;
       this.#start(next);
     }
@@ -342,7 +342,7 @@ export class InThreadHandlerPool<State> {
     const connection = request.connection;
     connection.inFlight--;
     this.#transport.settled();
-    if (connection.watched.size > 0) connection.watched.delete(request);
+    connection.unwatch(request);
     if (closeCode !== null) connection.closing = true;
     this.#transport.reply(request, bytes, closeCode);
     if (closeCode !== null) connection.closedBy(closeCode);

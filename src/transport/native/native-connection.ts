@@ -15,27 +15,12 @@ export interface Reframing<State> {
   rest: Uint8Array[];
 }
 
-/** A connection of the core, known by its processor, slot and generation. */
-export class NativeConnection<State = unknown> extends ServerConnection<State> {
-  readonly processor: number;
-  readonly slot: number;
-  readonly generation: number;
+/** What few connections of the core need. */
+class NativeExtras<State> {
   /** What `close(detail)` said. */
   closeDetail: string | undefined = undefined;
-  /** The input, where TypeScript cuts it (`custom`). */
-  custom: CustomInput<State> | null = null;
-  /** That one, and those before it whose pieces the core still counts; oldest first. */
-  inputs: CustomInput<State>[] = [];
-  /** The requests that crossed are all that will until they are settled, or until {@link reframed}. */
-  isComplete = true;
-  /** Where the next request stands that has not crossed. */
-  #arrived = 0;
   /** Where the core stopped to cut: none crosses that stands there. */
-  #heldAt: number | null = null;
-  /** Set while `setFraming` waits for requests that were cut before it and are still to cross. */
-  reframing: Reframing<State> | null = null;
-  /** The sequence of the first request that the core was not told to settle. */
-  nextReply = 0;
+  heldAt: number | null = null;
   /** Numbers for replies to `custom` requests whose fate is asked for; sequences count pieces. */
   nextCookie = 0;
   /** Replies whose fate somebody asked for, by the number that the core gives back. */
@@ -44,6 +29,25 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
   waiting: number[] = [];
   /** Somebody was told the fate of a reply. */
   hasToldSent = false;
+}
+
+/** A connection of the core, known by its processor, slot and generation. */
+export class NativeConnection<State = unknown> extends ServerConnection<State> {
+  readonly slot: number;
+  readonly generation: number;
+  /** The input, where TypeScript cuts it (`custom`). */
+  custom: CustomInput<State> | null = null;
+  /** That one, and those before it whose pieces the core still counts; oldest first. */
+  inputs: CustomInput<State>[] | null = null;
+  /** The requests that crossed are all that will until they are settled, or until {@link reframed}. */
+  isComplete = true;
+  /** Where the next request stands that has not crossed. */
+  #arrived = 0;
+  /** Set while `setFraming` waits for requests that were cut before it and are still to cross. */
+  reframing: Reframing<State> | null = null;
+  /** The sequence of the first request that the core was not told to settle. */
+  nextReply = 0;
+  extras: NativeExtras<State> | null = null;
 
   constructor(
     transport: ConnectionTransport<State>,
@@ -55,9 +59,30 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
     generation: number,
   ) {
     super(transport, listener, endpoints, processor, index);
-    this.processor = processor;
     this.slot = slot;
     this.generation = generation;
+  }
+
+  /** The extras, to be written to. */
+  get more(): NativeExtras<State> {
+    this.extras ??= new NativeExtras();
+    return this.extras;
+  }
+
+  get hasWaiting(): boolean {
+    return this.extras !== null && this.extras.waiting.length > 0;
+  }
+
+  /** From now on TypeScript cuts its input. */
+  cutBy(input: CustomInput<State>): void {
+    this.custom = input;
+    this.inputs ??= [];
+    this.inputs.push(input);
+  }
+
+  /** Another thread has changed the framing. */
+  reframe(framing: Framing): void {
+    this.useFraming(framing);
   }
 
   /** It was closed by another thread, or by a reply that had to wait: nothing more is started. */
@@ -65,27 +90,31 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
     if (this.beginCut()) this.abort(new Error(`the connection was closed: ${code}`));
   }
 
-  /** Another thread has changed the framing. */
-  reframe(framing: Framing): void {
-    this.framing = framing;
-    this.framer = this.framerOf(framing);
+  /** Nobody will be told of the replies that are still under way: the connection has ended. */
+  forgetSent(code: CloseCode): void {
+    if (this.extras === null) return;
+    for (const request of this.extras.awaitingSent.values()) {
+      request.settleSent({ ok: false, reason: code });
+      this.extras.hasToldSent = true;
+    }
+    this.extras.awaitingSent.clear();
   }
 
   /** A request has crossed; `isLast`: the core says that no further one comes. */
   arrived(sequence: number, isLast: boolean): void {
     this.#arrived = (sequence + 1) >>> 0;
-    this.isComplete = isLast || this.#arrived === this.#heldAt;
+    this.isComplete = isLast || this.#arrived === this.extras?.heldAt;
   }
 
   /** The core cuts nothing more: the requests before `sequence` are all. */
   held(sequence: number): void {
-    this.#heldAt = sequence;
+    this.more.heldAt = sequence;
     this.isComplete = this.#arrived === sequence;
   }
 
   /** `withdrawn` requests go back to the core, to be cut by another framing. */
   reframed(withdrawn: number): void {
     this.#arrived = (this.#arrived - withdrawn) >>> 0;
-    this.#heldAt = null;
+    if (this.extras !== null) this.extras.heldAt = null;
   }
 }

@@ -227,17 +227,14 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   #closed(connection: ThreadConnection, event: NativeEvent): void {
     const slots = this.#connections[connection.processor];
     if (slots !== undefined) slots[connection.slot] = undefined;
-    if (connection.inFlight + connection.backlog.length > 0) {
+    if (connection.inFlight > 0 || connection.hasBacklog) {
       this.#native.forget(connection.processor, connection.slot, connection.generation);
     }
     this.#ended(connection, closeCodeOf(event.reason));
   }
 
   #ended(connection: ThreadConnection, code: CloseCode): void {
-    for (const request of connection.awaitingSent.values()) {
-      request.settleSent({ ok: false, reason: code });
-    }
-    connection.awaitingSent.clear();
+    connection.forgetSent(code);
     connection.end(code);
     this.#pool.ended(connection);
   }

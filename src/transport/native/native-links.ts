@@ -142,7 +142,7 @@ class NativeLink<State> implements HandlerLink {
     const remains = this.#links.host.server()?.closeHandler(this.#place);
     const { started = [], waiting = [], putBack = 0 } = remains ?? {};
     this.#claimedTotal -= waiting.length + putBack;
-    for (const request of waiting) this.#find(request)?.waiting.push(request.sequence);
+    for (const request of waiting) this.#find(request)?.more.waiting.push(request.sequence);
     for (const request of started) this.#fail(request, error);
     this.#retired?.();
     return { started: started.length, requeued: putBack + waiting.length };
@@ -189,7 +189,7 @@ class NativeLink<State> implements HandlerLink {
     } else {
       const connection = this.#find(message.connection);
       if (connection === undefined) return;
-      if (message.kind === 'closing') connection.closeDetail = message.detail;
+      if (message.kind === 'closing') connection.more.closeDetail = message.detail;
       else connection.reframe(fromNativeFraming(message.framing));
     }
   }
@@ -218,7 +218,7 @@ class NativeLink<State> implements HandlerLink {
 
   #errorReplied(request: ServerRequest<State>, id: number, value: unknown): void {
     request.answered = true;
-    request.connection.watched.delete(request);
+    request.connection.unwatch(request);
     if (value === undefined) {
       this.#answer(id, null);
       return;

@@ -247,7 +247,7 @@ export abstract class NativeSide<State> {
   #judge(connection: NativeConnection<State>): void {
     const failure = connection.custom?.decoder.failure ?? null;
     if (failure === null || connection.closing || connection.reframing !== null) return;
-    if (connection.inFlight > 0 || connection.backlog.length > 0) return;
+    if (connection.inFlight > 0 || connection.hasBacklog) return;
     connection.closeWith(failure.code, failure.message);
   }
 
@@ -266,9 +266,10 @@ export abstract class NativeSide<State> {
   }
 
   #sent(connection: NativeConnection<State>, event: NativeEvent): void {
-    const request = connection.awaitingSent.get(event.count);
-    connection.awaitingSent.delete(event.count);
-    connection.hasToldSent = true;
+    const { more } = connection;
+    const request = more.awaitingSent.get(event.count);
+    more.awaitingSent.delete(event.count);
+    more.hasToldSent = true;
     if (event.ok) request?.settleSent({ ok: true });
     else request?.settleSent({ ok: false, reason: closeCodeOf(event.reason) });
   }
@@ -295,12 +296,12 @@ export abstract class NativeSide<State> {
     }
     let flags = isAnswered ? 0 : commandFlags.discarded;
     if (request.sentAsked) {
-      connection.awaitingSent.set(request.sequence, request);
+      connection.more.awaitingSent.set(request.sequence, request);
       flags |= commandFlags.notify;
     }
     commands.settle(connection, request.sequence, 1, closeCode, flags);
     connection.nextReply = (request.sequence + 1) >>> 0;
-    if (connection.inputs.length > 0) this.#settlePieces(connection, true);
+    if (connection.inputs !== null) this.#settlePieces(connection, true);
     if (this.settings.borrowBodies) this.#endLoan(request);
   }
 
@@ -319,8 +320,8 @@ export abstract class NativeSide<State> {
     closeCode: CloseCode | null,
   ): void {
     if (request.sentAsked || closeCode !== null) {
-      const cookie = connection.nextCookie++;
-      if (request.sentAsked) connection.awaitingSent.set(cookie, request);
+      const cookie = connection.more.nextCookie++;
+      if (request.sentAsked) connection.more.awaitingSent.set(cookie, request);
       const flags =
         (request.sentAsked ? commandFlags.notify : 0) | (isAnswered ? 0 : commandFlags.discarded);
       this.commands?.settle(connection, cookie, 0, closeCode, flags);
@@ -332,7 +333,7 @@ export abstract class NativeSide<State> {
   /** Tells the core of the pieces of `custom` input that are done; see {@link CustomInput}. */
   #settlePieces(connection: NativeConnection<State>, all: boolean): void {
     const { inputs } = connection;
-    if (inputs.length === 0 || connection.ended) return;
+    if (inputs === null || connection.ended) return;
     for (const input of inputs) {
       const settled = input.takeSettled(connection.nextReply, all);
       if (settled === null) continue;
@@ -341,6 +342,7 @@ export abstract class NativeSide<State> {
     }
     const first = inputs[0];
     if (first !== connection.custom && first?.hasPieces === false) inputs.shift();
+    if (inputs.length === 0) connection.inputs = null;
     this.#judge(connection);
   }
 
@@ -354,7 +356,7 @@ export abstract class NativeSide<State> {
     }
     this.commands?.settle(connection, request.sequence, 1, null, commandFlags.discarded);
     connection.nextReply = (request.sequence + 1) >>> 0;
-    if (connection.inputs.length > 0) this.#settlePieces(connection, true);
+    if (connection.inputs !== null) this.#settlePieces(connection, true);
     if (this.settings.borrowBodies) this.#endLoan(request);
   }
 
@@ -371,7 +373,7 @@ export abstract class NativeSide<State> {
 
   close(connection: NativeConnection<State>, code: CloseCode, detail?: string): void {
     if (connection.ended) return;
-    connection.closeDetail = detail;
+    if (detail !== undefined || connection.extras !== null) connection.more.closeDetail = detail;
     this.commands?.close(connection, code);
     this.flushSoon();
   }
@@ -416,8 +418,7 @@ export abstract class NativeSide<State> {
     }
     connection.reframing = null;
     connection.reframed(withdrawn);
-    connection.custom =
-      framing.kind === 'custom' ? new CustomInput(framing, this.settings.isolateBodies) : null;
+    connection.custom = null;
     const bytes = Buffer.concat(parts);
     this.commands?.setFraming(
       connection,
@@ -426,7 +427,9 @@ export abstract class NativeSide<State> {
       sequence,
       withdrawn,
     );
-    if (connection.custom !== null) connection.inputs.push(connection.custom);
+    if (framing.kind === 'custom') {
+      connection.cutBy(new CustomInput(framing, this.settings.isolateBodies));
+    }
     this.#settlePieces(connection, true);
   }
 

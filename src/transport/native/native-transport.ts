@@ -152,13 +152,14 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   ): void {
     super.reply(request, bytes, closeCode);
     const connection = request.connection as NativeConnection<State>;
-    if (connection.waiting.length > 0 && connection.inFlight === 0) this.#endWaiting(connection);
+    if (connection.hasWaiting && connection.inFlight === 0) this.#endWaiting(connection);
   }
 
   /** What a lost thread had begun is answered: others may begin what it had claimed behind that. */
   #endWaiting(connection: NativeConnection<State>): void {
-    const { processor, slot, generation, waiting, closing, ended } = connection;
-    connection.waiting = [];
+    const { processor, slot, generation, more, closing, ended } = connection;
+    const { waiting } = more;
+    more.waiting = [];
     if (closing && !ended) {
       for (const sequence of waiting) {
         this.commands?.settle(connection, sequence, 1, null, commandFlags.discarded);
@@ -243,20 +244,14 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     const connection = new NativeConnection<State>(
       this,
       listener,
-      {
-        localAddress: event.localAddress,
-        localPort: event.localPort,
-        remoteAddress: event.remoteAddress,
-        remotePort: event.remotePort,
-      },
+      event,
       processor,
       index,
       slot,
       generation,
     );
     if (listener.framing.kind === 'custom') {
-      connection.custom = new CustomInput(listener.framing, this.#settings.isolateBodies);
-      connection.inputs.push(connection.custom);
+      connection.cutBy(new CustomInput(listener.framing, this.#settings.isolateBodies));
     }
     let slots = this.#connections[processor];
     if (slots === undefined) {
@@ -274,17 +269,13 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     if (code === 'CLOSED_BY_SERVICE') this.#links?.catchUp();
     const slots = this.#connections[connection.processor];
     if (slots !== undefined) slots[connection.slot] = undefined;
-    if (connection.waiting.length > 0) {
+    if (connection.hasWaiting) {
       connection.ended = true;
       this.#endWaiting(connection);
     }
-    for (const request of connection.awaitingSent.values()) {
-      request.settleSent({ ok: false, reason: code });
-      connection.hasToldSent = true;
-    }
-    connection.awaitingSent.clear();
-    const { custom } = connection;
-    const detail = connection.closeDetail ?? brokenFraming(code, connection.framing, event);
+    connection.forgetSent(code);
+    const { custom, extras } = connection;
+    const detail = extras?.closeDetail ?? brokenFraming(code, connection.framing, event);
     const isTruncated = code === 'PEER_CLOSED' && custom !== null && !custom.decoder.isEmpty;
     const unanswered = custom === null ? event.count : custom.unanswered + custom.unsettled;
     const reason = makeCloseReason(isTruncated ? 'TRUNCATED_FRAME' : code, {
@@ -298,7 +289,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     };
     // The fates of its replies may have come in the same batch: whoever awaits them hears of them
     // first. At the server's end nothing is put off.
-    if (connection.hasToldSent && !this.#isDestroyed) queueMicrotask(tell);
+    if (extras?.hasToldSent && !this.#isDestroyed) queueMicrotask(tell);
     else tell();
   }
 
