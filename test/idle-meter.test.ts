@@ -58,7 +58,11 @@ describe.each(placements)('idle percentages (%s)', (placement) => {
     client.send(frame('a'));
     expect(await client.readText()).toBe('a');
     await until(() => sleptMs() >= before + 5, 'some rest');
-    const metrics = server.metrics();
+    let metrics = server.metrics();
+    await until(() => {
+      metrics = server.metrics();
+      return metrics.requestHandlerAvgIdlePercent > 0;
+    }, 'some rest of the handlers');
     const { networkProcessorAvgIdlePercent, requestHandlerAvgIdlePercent } = metrics;
     expect(networkProcessorAvgIdlePercent).toBe(
       average(metrics.processors.map(({ idlePercent }) => idlePercent)),

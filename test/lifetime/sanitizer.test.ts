@@ -62,6 +62,17 @@ describe('what the race detector reports', () => {
     expect(threadFindings(report)).toHaveLength(3);
   });
 
+  it('leaves out descriptors whose close by libuv it has not seen', () => {
+    const accept = stack('accept4 x.inc:1 (libtsan.so+0x5)', ours);
+    const loop = stack(
+      'epoll_create1 x.cpp:1 (libtsan.so+0x3)',
+      'uv__platform_loop_init x.c:1 (node+0x1)',
+    );
+    expect(threadFindings(race(accept, loop))).toEqual([]);
+    const other = stack('epoll_create1 x.cpp:1 (libtsan.so+0x3)', ours);
+    expect(threadFindings(race(accept, other))).toHaveLength(1);
+  });
+
   it('leaves out those of node alone', () => {
     expect(threadFindings(race(stack('free', main), stack('memmove', v8)))).toEqual([]);
   });
