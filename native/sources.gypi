@@ -10,6 +10,7 @@
       "native/core/mute_state.cc",
       "native/core/processor.cc",
       "native/core/processor_channel.cc",
+      "native/core/processor_expiry.cc",
       "native/core/processor_handover.cc",
       "native/core/receive.cc",
       "native/core/request_channel.cc",

@@ -37,6 +37,12 @@ export const closeReasonNumbers = {
   HANDLER_LOST: 16,
   /** A handler took longer than `handlerTimeoutMs`, and `onHandlerError` made no reply. */
   HANDLER_TIMEOUT: 17,
+  /** Nothing was under way for `connectionsMaxIdleMs`. */
+  IDLE_TIMEOUT: 18,
+  /** A frame was not complete `frameTimeoutMs` after its first byte. */
+  FRAME_TIMEOUT: 19,
+  /** The client has taken nothing of what is sent for `writeTimeoutMs`. */
+  WRITE_TIMEOUT: 20,
 } as const;
 
 export type CloseCode = keyof typeof closeReasonNumbers;
@@ -63,6 +69,9 @@ const messages: Record<CloseCode, string> = {
   REACTOR_LOST: 'the loop that served the connection ended',
   HANDLER_LOST: 'the handler thread was lost',
   HANDLER_TIMEOUT: 'the handler took too long',
+  IDLE_TIMEOUT: 'nothing was under way for connectionsMaxIdleMs',
+  FRAME_TIMEOUT: 'a frame was not complete within frameTimeoutMs',
+  WRITE_TIMEOUT: 'the client took nothing of what was sent for writeTimeoutMs',
 };
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */

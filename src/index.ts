@@ -14,6 +14,7 @@ export {
 export type { HandlerContext, HandlerModule } from './handler-pool/handler-module.js';
 export type { HandlerPoolOptions } from './handler-pool/handler-pool-options.js';
 export type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
+export type { LimitOptions } from './limits.js';
 export type {
   HandlerThreadMetrics,
   Metrics,

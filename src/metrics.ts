@@ -4,6 +4,12 @@ export interface Metrics extends TransportMetrics {
   /** Requests in handlers' hands. */
   readonly requestsInFlight: number;
   readonly handlerErrorsTotal: number;
+  /** Connections closed with `IDLE_TIMEOUT`: Kafka's expired-connections-killed-count. */
+  readonly idleTimeoutsTotal: number;
+  /** Connections closed with `FRAME_TIMEOUT`. */
+  readonly frameTimeoutsTotal: number;
+  /** Connections closed with `WRITE_TIMEOUT`. */
+  readonly writeTimeoutsTotal: number;
   /** One entry per thread of a `handlerPool`; without one empty. */
   readonly handlerThreads: readonly HandlerThreadMetrics[];
   readonly processors: readonly ProcessorMetrics[];

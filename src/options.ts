@@ -10,6 +10,7 @@ import {
   type HandlerPoolOptions,
   type HandlerPoolSettings,
 } from './handler-pool/handler-pool-options.js';
+import { checkLimits, type LimitOptions, type Limits, limitNames } from './limits.js';
 import type { closeConnection, Reply } from './reply.js';
 import { makeReplyFramer, type ReplyFramer } from './reply-framer.js';
 import type { Request } from './request.js';
@@ -42,7 +43,7 @@ export interface ListenerOptions<State = unknown> {
   handler?: Handler<State>;
 }
 
-export interface SocketServerOptions<State = unknown> {
+export interface SocketServerOptions<State = unknown> extends LimitOptions {
   /** Kafka's `listeners`: at least one. */
   listeners: readonly ListenerOptions<State>[];
   /** How bytes become requests; default `lengthPrefixed()`, Kafka's frames. */
@@ -155,6 +156,7 @@ export interface Settings<State = unknown> {
   readonly maxInFlightPerConnection: number;
   readonly isolateBodies: boolean;
   readonly borrowBodies: boolean;
+  readonly limits: Limits;
   readonly transport: 'auto' | 'native' | 'js';
 }
 
@@ -185,6 +187,7 @@ const optionNames = [
   'maxInFlightPerConnection',
   'isolateBodies',
   'borrowBodies',
+  ...limitNames,
   'transport',
 ] as const satisfies readonly (keyof SocketServerOptions)[];
 
@@ -241,6 +244,7 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
       maxInFlightBound,
     ),
     ...checkBodies(options),
+    limits: checkLimits(options),
     transport,
   };
 }

@@ -89,6 +89,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   #state: 'new' | 'starting' | 'running' | 'closing' | 'closed' = 'new';
   #closing: Promise<CloseSummary> | null = null;
   #cut = 0;
+  /** How many connections were closed by each time-out. */
+  readonly #expired = { IDLE_TIMEOUT: 0, FRAME_TIMEOUT: 0, WRITE_TIMEOUT: 0 };
   #warned = false;
   readonly #idle = new IdleMeters();
   #drained: (() => void) | null = null;
@@ -353,6 +355,9 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
           : average(handlerThreads.map(({ idlePercent }) => idlePercent)),
       requestsInFlight: this.#pool.inFlight + (this.#workers?.inFlight() ?? 0),
       handlerErrorsTotal: this.#pool.errorsTotal,
+      idleTimeoutsTotal: this.#expired.IDLE_TIMEOUT,
+      frameTimeoutsTotal: this.#expired.FRAME_TIMEOUT,
+      writeTimeoutsTotal: this.#expired.WRITE_TIMEOUT,
       handlerThreads,
     };
   }
@@ -430,6 +435,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     this.#pool.ended(connection);
     this.#workers?.forget(connection);
     this.#open--;
+    if (isExpiry(reason.code)) this.#expired[reason.code]++;
     if (this.#state === 'closing') this.#cut += reason.unanswered;
     this.#callOnDisconnect(connection, reason);
     if (channels.connectionClosed.hasSubscribers) {
@@ -492,6 +498,10 @@ export type { CloseCode };
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown } | undefined)?.then === 'function';
+}
+
+function isExpiry(code: CloseCode): code is 'IDLE_TIMEOUT' | 'FRAME_TIMEOUT' | 'WRITE_TIMEOUT' {
+  return code === 'IDLE_TIMEOUT' || code === 'FRAME_TIMEOUT' || code === 'WRITE_TIMEOUT';
 }
 
 function invalidState(what: string, state: string): OdradekError {

@@ -54,6 +54,14 @@ ServerConfig readServerConfig(napi_env env, napi_value object) {
   config.queued_max_requests = number(object, "queuedMaxRequests");
   config.max_pending_requests = number(object, "maxPendingRequests");
   config.busy_poll_ns = int64_t{number(object, "busyPollUs")} * 1000;
+  const auto milliseconds = [&](const char* name) {
+    return static_cast<int64_t>(js::toNumber(env, js::get(env, object, name))) * 1'000'000;
+  };
+  config.timeouts = {
+      .idle_ns = milliseconds("connectionsMaxIdleMs"),
+      .frame_ns = milliseconds("frameTimeoutMs"),
+      .write_ns = milliseconds("writeTimeoutMs"),
+  };
   config.max_in_flight_per_connection = number(object, "maxInFlightPerConnection");
   config.has_handler_pool = js::toBoolean(env, js::get(env, object, "hasHandlerPool"));
   config.has_affinity = js::toBoolean(env, js::get(env, object, "hasAffinity"));

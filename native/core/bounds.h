@@ -77,6 +77,10 @@ inline constexpr int64_t kAcceptBackoffNs = 100'000'000;
 inline constexpr int64_t kLingerNs = 1'000'000'000;
 inline constexpr size_t kLingerBytes = 1024 * 1024;
 
+// Time-outs are found by sweeps over all connections; this many at most in the shortest of them,
+// which is how late they may be: a sixteenth of it. A sweep over 10,000 takes about 50 us.
+inline constexpr int64_t kSweepsPerTimeout = 16;
+
 // Processors of a server; an option of the service that none has reason to exceed.
 inline constexpr uint32_t kMaxProcessors = 64;
 

@@ -88,6 +88,8 @@ struct Channel {
   bool is_halted : 1 = false;
   // Nothing is cut or read until a command sets the framing of what follows.
   bool is_held : 1 = false;
+  // A frame whose time is over may have it once more: see Processor::noteFrameBytes().
+  bool has_grace : 1 = false;
   // Closing: requests still in handlers' hands are not waited for, and their replies don't leave.
   bool is_cut : 1 = false;
 
@@ -102,6 +104,8 @@ struct Channel {
   int error = 0;
   // The length that broke the framing.
   int64_t declared = 0;
+  // When what the peer is waited for has begun, see Timeouts.
+  int64_t since_ns = 0;
   // How long input is discarded, and how much was.
   int64_t linger_until_ns = 0;
   uint32_t lingered_bytes = 0;

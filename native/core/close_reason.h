@@ -25,6 +25,9 @@ enum class CloseReason : uint8_t {
   kReactorLost = 15,
   kHandlerLost = 16,
   kHandlerTimeout = 17,
+  kIdleTimeout = 18,
+  kFrameTimeout = 19,
+  kWriteTimeout = 20,
 };
 
 }  // namespace odradek

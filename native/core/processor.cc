@@ -32,6 +32,7 @@ Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> config
       consumer_(consumer),
       pool_(SlabPool::make(seams.memory)),
       slab_(pool_),
+      shortest_timeout_ns_(options.timeouts.shortest()),
       handovers_(handovers) {
   ODRADEK_REQUIRE(pool_ != nullptr);
 }
@@ -53,13 +54,19 @@ Processor::~Processor() {
   if (pool_ != nullptr) pool_->close();
 }
 
-int Processor::open() { return poller_.open(); }
+int Processor::open() {
+  now_ns_ = clock_.now();
+  return poller_.open();
+}
 
 bool Processor::turn() {
   if (!isHere()) return false;
   counters_.turns.add(1);
   // Before anything is looked at; a loop that sleeps in its poll has done so there.
-  if (options_.sleeps_elsewhere) wokeUp();
+  if (options_.sleeps_elsewhere) {
+    wokeUp();
+    now_ns_ = clock_.now();
+  }
   drainIfAsked();
   configureNewConnections();
   processNewResponses();
@@ -134,6 +141,7 @@ void Processor::processCompletedSends() {
       channel->on(MuteEvent::kResponseSent);
       channel->mute = MuteState::kNotMuted;
     }
+    startClock(*channel);
     // Where it was not muted, what is held may be a broken frame, to be judged now.
     if (canRead(*channel) || (channel->is_halted && canFrame(*channel))) markReady(*channel);
     finishIfDone(*channel);
@@ -151,8 +159,9 @@ void Processor::processDisconnected() {
   consumer_.ring();
 }
 
-// Those that outstayed their linger.
+// Those that outstayed their linger, or whose peers are waited for no more.
 void Processor::closeExcessConnections() {
+  closeExpired();
   if (lingerers_.empty()) return;
   const int64_t now_ns = clock_.now();
   while (Channel* channel = firstLingerer()) {
@@ -240,7 +249,7 @@ int64_t Processor::pollTimeout() {
   if (is_owing || !ready_.empty() || !disconnected_.empty()) return 0;
   const Channel* lingerer = firstLingerer();
   const int64_t linger_ns = lingerer == nullptr ? INT64_MAX : lingerer->linger_until_ns;
-  const int64_t due_ns = std::min(linger_ns, memory_.tidyDueNs());
+  const int64_t due_ns = std::min({linger_ns, sweep_due_ns_, memory_.tidyDueNs()});
   if (due_ns == INT64_MAX) return -1;
   return std::max<int64_t>(due_ns - clock_.now(), 0);
 }

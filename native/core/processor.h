@@ -27,6 +27,7 @@
 #include "request_channel.h"
 #include "ring.h"
 #include "socket_ops.h"
+#include "timeouts.h"
 
 namespace odradek {
 
@@ -61,6 +62,8 @@ struct ProcessorCounters {
   Counter bytes_read, bytes_written;
   Counter opened, closed, requests, responses;
   Counter connections, waiting_for_room, stray_replies;
+  // Closed since their peers left them waiting for too long.
+  Counter expired;
 };
 
 struct ProcessorOptions {
@@ -68,6 +71,7 @@ struct ProcessorOptions {
   bool sleeps_elsewhere = false;
   // How long a loop with nothing to do looks again and again before it sleeps.
   int64_t busy_poll_ns = 0;
+  Timeouts timeouts = {};
 };
 
 class Processor final : public FrameSink, public PermitWaiter {
@@ -154,6 +158,18 @@ class Processor final : public FrameSink, public PermitWaiter {
   void processCompletedSends();
   void processDisconnected();
   void closeExcessConnections();
+
+  // Time-outs (processor_expiry.cc).
+  struct Wait {
+    int64_t timeout_ns = 0;  // 0: the peer is not waited for, or for ever
+    CloseReason reason = CloseReason::kNone;
+  };
+  void startClock(Channel& channel);
+  void noteFrameBytes(Channel& channel);
+  void sweepBy(int64_t in_ns);
+  Wait waitOf(const Channel& channel) const;
+  void closeExpired();
+  void closeIfExpired(Channel& channel);
 
   // FrameSink: the frames of current_.
   bool admit() override;
@@ -292,6 +308,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   int32_t kept_change_ = 0;
   // Earliest deadline first.
   Ring<Place> lingerers_;
+  const int64_t shortest_timeout_ns_;
+  int64_t sweep_due_ns_ = INT64_MAX;
 
   bool draining_ = false;
   bool is_ending_ = false;

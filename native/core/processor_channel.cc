@@ -46,6 +46,7 @@ void Processor::configure(NewConnection& connection) {
     freeSlot(*channel);
     return;
   }
+  startClock(*channel);
   counters_.opened.add(1);
   event->kind = Event::Kind::kOpened;
   event->channel = channel->id;
@@ -87,6 +88,7 @@ void Processor::apply(Command& command) {
       break;
     case Command::Kind::kAccept:
       if (channel->mute == MuteState::kMuted) channel->mute = MuteState::kNotMuted;
+      startClock(*channel);
       markReady(*channel);
       break;
     case Command::Kind::kClose:
@@ -145,6 +147,7 @@ void Processor::applyReply(Channel& channel, Command& command) {
 void Processor::giveReply(Channel& channel, const Segment& segment, CloseReason reason) {
   channel.next_reply += segment.settles;
   if (!channel.isLive() || channel.is_cut) return settle(channel, segment, false);
+  if (channel.send.empty()) startClock(channel);
   channel.send.push(segment);
   if (reason != CloseReason::kNone) {
     beginClose(channel, reason);
@@ -179,6 +182,7 @@ void Processor::applyHold(Channel& channel, const Command& command) {
 
 void Processor::applySetFraming(Channel& channel, Command& command) {
   channel.is_held = false;
+  startClock(channel);
   // The withdrawn requests are the last that crossed; those before them keep their places.
   ODRADEK_REQUIRE(command.settles <= channel.outstanding);
   ODRADEK_ASSERT(command.settles == 0 ||
@@ -265,6 +269,7 @@ void Processor::readOnce(Channel& channel, size_t* budget) {
   }
   const auto bytes = static_cast<size_t>(count);
   counters_.bytes_read.add(bytes);
+  noteFrameBytes(channel);
   *budget -= bytes < *budget ? bytes : *budget;
   // A short read emptied the kernel's buffer, and what comes later is a new event. Unless an end
   // was announced already, or urgent data, at which a read stops short: then reads go on.
@@ -362,6 +367,7 @@ void Processor::dropStaleWaiters() {
 void Processor::leaveRoomWaiters(Channel& channel) {
   if (!channel.waits_for_room) return;
   channel.waits_for_room = false;
+  startClock(channel);
   counters_.waiting_for_room.subtract(1);
 }
 
@@ -376,6 +382,7 @@ void Processor::flush(Channel& channel) {
     outcome = channel.send.flush(sockets_, channel.fd, &calls, &bytes);
     counters_.writes.add(calls);
     counters_.bytes_written.add(bytes);
+    if (bytes > 0) startClock(channel);
   }
   Segment segment;
   while (channel.send.popSettled(&segment)) settle(channel, segment, true);

@@ -215,6 +215,8 @@ void Processor::adopt(std::unique_ptr<Channel> arrived) {
     room_waiters_.push(channel->place);
   }
   if (channel->life == Channel::Life::kLingering) lingerers_.push(channel->place);
+  // Its clock goes on.
+  if (shortest_timeout_ns_ != INT64_MAX) sweepBy(shortest_timeout_ns_ / kSweepsPerTimeout);
   // What its last processor was about to do with it is done here.
   markReady(*channel);
   if (channel->fd < 0 || is_ending_) return;

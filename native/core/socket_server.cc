@@ -80,6 +80,7 @@ StartError SocketServer::makeProcessor() {
   const ProcessorOptions options = {
       .sleeps_elsewhere = config_.network_threads == 0,
       .busy_poll_ns = config_.busy_poll_ns,
+      .timeouts = config_.timeouts,
   };
   auto poller = platform_.makePoller();
   auto processor = std::make_unique<Processor>(

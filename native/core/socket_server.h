@@ -51,6 +51,7 @@ struct ServerConfig {
   bool has_handler_pool = false;
   // Each connection's requests go to one of them.
   bool has_affinity = false;
+  Timeouts timeouts;
 };
 
 // Why start() failed: which step, for which listener (-1: none), with which errno.

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { type CloseCode, type CloseReason, makeCloseReason } from '../../close-reason.js';
 import { type Endpoints, ServerConnection } from '../../connection.js';
+import type { Expirable, Expiry, Wait } from '../../expiry.js';
 import { FrameDecoder } from '../../frame-decoder.js';
 import type { Framing } from '../../framing.js';
 import type { Listener } from '../../options.js';
@@ -36,10 +37,17 @@ export interface Ending {
   readonly errno?: string;
 }
 
+const waits = {
+  idle: { limit: 'connectionsMaxIdleMs', code: 'IDLE_TIMEOUT' },
+  frame: { limit: 'frameTimeoutMs', code: 'FRAME_TIMEOUT' },
+  write: { limit: 'writeTimeoutMs', code: 'WRITE_TIMEOUT' },
+} as const satisfies Record<string, Wait>;
+
 /** What a channel needs of the processor that serves it. */
 export interface ChannelHost<State> {
   readonly slab: ReplySlab;
   readonly counters: Counters;
+  readonly expiry: Pick<Expiry<Expirable>, 'now'>;
   /** The channel has a frame: serve it in the next round. */
   schedule(channel: JsChannel<State>): void;
   /** Drops the channel's requests that no handler has seen, and returns how many they were. */
@@ -56,13 +64,14 @@ export interface ChannelHost<State> {
  * are cut, and what comes meanwhile stays in the decoder (one read) and in the paused socket
  * (another).
  */
-export class JsChannel<State = unknown> extends ServerConnection<State> {
+export class JsChannel<State = unknown> extends ServerConnection<State> implements Expirable {
   /** It stands in the processor's list for the next round. */
   scheduled = false;
   /** It stands in the request channel's line. */
   waitingForRoom = false;
   /** The processor will call {@link flush}. */
   dirty = false;
+  since: number;
   readonly #host: ChannelHost<State>;
   readonly #socket: Socket;
   readonly #decoder: FrameDecoder;
@@ -86,6 +95,8 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
   #unsettled = 0;
   #droppedBytes = 0;
   #lingerTimer: NodeJS.Timeout | undefined;
+  /** What the kernel had not taken when somebody last looked. */
+  #unsent = 0;
 
   constructor(
     transport: Transport<State>,
@@ -99,10 +110,14 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
   ) {
     super(transport, listener, endpoints, 0, index);
     this.#host = host;
+    this.since = host.expiry.now;
     this.#maxInFlight = maxInFlight;
     this.#socket = socket;
     this.#decoder = new FrameDecoder(listener.framing, isolateBodies);
-    this.#writer = new ReplyWriter(socket, host.slab, host.counters, () => this.flush());
+    this.#writer = new ReplyWriter(socket, host.slab, host.counters, () => {
+      this.#startClock();
+      this.flush();
+    });
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('end', () => this.#readEnd());
     socket.on('error', (error: NodeJS.ErrnoException) => this.#failed(error));
@@ -113,6 +128,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
   open(greeting: Uint8Array | null): void {
     if (this.#phase !== 'opening') return;
     this.#become('open');
+    this.#startClock();
     if (greeting !== null) {
       this.#give(() => this.#writer.greet(this.framer, greeting));
       this.#host.markDirty(this);
@@ -132,6 +148,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
 
   /** Its frames were handed over: unless that has muted it, on to what follows. */
   served(): void {
+    this.#startClock();
     if (this.#maxInFlight > 1) this.#goOn();
   }
 
@@ -156,6 +173,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
 
   /** Takes requests back, oldest first, to have their bytes cut by another framing. */
   reframe(framing: Framing, requests: readonly ServerRequest<State>[]): void {
+    this.#startClock();
     this.#received -= requests.length;
     this.#unsettled -= requests.length;
     this.#host.counters.requestsTotal -= requests.length;
@@ -173,6 +191,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
     closeCode: CloseCode | null,
   ): void {
     this.#unsettled--;
+    this.#startClock();
     if (this.#phase !== 'open' || this.#cut) {
       request.settleSent({ ok: false, reason: this.#ending?.code ?? 'IO_ERROR' });
     } else if (bytes === null && closeCode !== null) {
@@ -187,6 +206,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
   /** A request will not be answered, since the connection is ending. */
   discard(): void {
     this.#unsettled--;
+    this.#startClock();
     this.#host.markDirty(this);
   }
 
@@ -232,6 +252,36 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
     this.#writer.refuse(this.#ending.code);
     this.#socket.destroy();
     this.#report();
+  }
+
+  awaited(): Wait | null {
+    if (this.#phase !== 'open') return null;
+    if (!this.#writer.isIdle) return this.#isStuck() ? waits.write : null;
+    const isOurs = this.#unsettled > 0 || this.#inputOver || this.#peerEnded || this.#isBusy;
+    if (isOurs || this.#ending !== null || this.#decoder.failure !== null) return null;
+    return this.#decoder.isEmpty ? waits.idle : waits.frame;
+  }
+
+  /** The client has taken nothing since the last look; if it has, its clock begins anew. */
+  #isStuck(): boolean {
+    const unsent = this.#writer.backlog;
+    const isStuck = unsent === this.#unsent;
+    this.#unsent = unsent;
+    if (!isStuck) this.#startClock();
+    return isStuck;
+  }
+
+  #startClock(): void {
+    this.since = this.#host.expiry.now;
+  }
+
+  expire(code: CloseCode): void {
+    if (code !== 'WRITE_TIMEOUT') {
+      this.closeInOrder({ code });
+      return;
+    }
+    this.#lose(this.#ending ?? { code });
+    this.#socket.destroy();
   }
 
   /** Lets the process end although the connection is open, or not. */
@@ -342,6 +392,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> {
       return;
     }
     this.#readAt = performance.now();
+    if (this.#decoder.isEmpty) this.#startClock();
     if (!this.#inputOver) this.#decoder.push(chunk);
     if (this.#inputOver || this.#isBusy) this.#pause();
     else this.#goOn();

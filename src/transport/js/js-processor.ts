@@ -1,4 +1,5 @@
 import type { CloseCode, CloseReason } from '../../close-reason.js';
+import { Expiry } from '../../expiry.js';
 import { Fifo } from '../../fifo.js';
 import type { Framing } from '../../framing.js';
 import type { Settings } from '../../options.js';
@@ -20,6 +21,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
   readonly counters = new Counters();
   readonly channels = new Set<JsChannel<State>>();
   readonly requestChannel: RequestChannel<State, JsChannel<State>>;
+  readonly expiry: Expiry<JsChannel<State>>;
   readonly #events: TransportEvents<State>;
   readonly #ready = new Fifo<JsChannel<State>>();
   #dirty: JsChannel<State>[] = [];
@@ -31,6 +33,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
 
   constructor(settings: Settings<State>, events: TransportEvents<State>) {
     this.#events = events;
+    this.expiry = new Expiry(settings.limits, this.channels);
     this.requestChannel = new RequestChannel(
       settings.queuedMaxRequests,
       settings.maxPendingRequests,
@@ -40,6 +43,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
 
   add(channel: JsChannel<State>): void {
     this.channels.add(channel);
+    this.expiry.start();
     this.counters.connectionsAcceptedTotal++;
     this.#events.connectionOpened(channel);
   }
@@ -138,6 +142,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
 
   closed(channel: JsChannel<State>, reason: CloseReason): void {
     this.channels.delete(channel);
+    if (this.channels.size === 0) this.expiry.stop();
     this.requestChannel.stopWaiting(channel);
     this.counters.connectionsClosedTotal++;
     this.#events.connectionClosed(channel, reason);

@@ -46,6 +46,15 @@ export class ReplyWriter<State> {
     return this.#given.count + (this.#writing?.count ?? 0);
   }
 
+  /**
+   * What the kernel has not taken yet: changes while the client takes bytes. Node tells of a write's end
+   * alone, and looks here itself for `socket.setTimeout()`.
+   */
+  get backlog(): number {
+    const { _handle: handle } = this.#socket as { _handle?: { writeQueueSize?: number } | null };
+    return handle?.writeQueueSize ?? 0;
+  }
+
   /** Gives bytes that answer no request. Throws where memory is refused. */
   greet(framer: ReplyFramer, bytes: Uint8Array): void {
     this.#outbox.add(framer, bytes);

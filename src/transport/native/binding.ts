@@ -36,6 +36,9 @@ export interface NativeServerConfig {
   maxPendingRequests: number;
   maxInFlightPerConnection: number;
   waitsForAccept: boolean;
+  connectionsMaxIdleMs: number;
+  frameTimeoutMs: number;
+  writeTimeoutMs: number;
   hasHandlerPool: boolean;
   hasAffinity: boolean;
   /** `performance.now()` at this moment. */

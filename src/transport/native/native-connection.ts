@@ -1,5 +1,6 @@
 import type { CloseCode } from '../../close-reason.js';
 import { type Endpoints, ServerConnection } from '../../connection.js';
+import type { Expirable, Wait } from '../../expiry.js';
 import type { Framing } from '../../framing.js';
 import type { Listener } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
@@ -15,6 +16,8 @@ export interface Reframing<State> {
   rest: Uint8Array[];
 }
 
+const waitsForFrame: Wait = { limit: 'frameTimeoutMs', code: 'FRAME_TIMEOUT' };
+
 /** What few connections of the core need. */
 class NativeExtras<State> {
   /** What `close(detail)` said. */
@@ -29,10 +32,15 @@ class NativeExtras<State> {
   waiting: number[] = [];
   /** Somebody was told the fate of a reply. */
   hasToldSent = false;
+  /** See {@link NativeConnection.awaited}. */
+  since = 0;
 }
 
 /** A connection of the core, known by its processor, slot and generation. */
-export class NativeConnection<State = unknown> extends ServerConnection<State> {
+export class NativeConnection<State = unknown>
+  extends ServerConnection<State>
+  implements Expirable
+{
   readonly slot: number;
   readonly generation: number;
   /** The input, where TypeScript cuts it (`custom`). */
@@ -71,6 +79,26 @@ export class NativeConnection<State = unknown> extends ServerConnection<State> {
 
   get hasWaiting(): boolean {
     return this.extras !== null && this.extras.waiting.length > 0;
+  }
+
+  /** What the core can't know: the client has sent a part of a `custom` frame. */
+  awaited(): Wait | null {
+    const { custom } = this;
+    if (custom === null || this.closing || this.ended) return null;
+    if (this.inFlight > 0 || this.hasBacklog || custom.decoder.isEmpty) return null;
+    return waitsForFrame;
+  }
+
+  get since(): number {
+    return this.extras?.since ?? 0;
+  }
+
+  set since(ms: number) {
+    this.more.since = ms;
+  }
+
+  expire(code: CloseCode): void {
+    this.closeWith(code);
   }
 
   /** From now on TypeScript cuts its input. */

@@ -2,7 +2,8 @@ import { Buffer } from 'node:buffer';
 import { markAsUntransferable } from 'node:worker_threads';
 import { bufferView } from '../../buffer-view.js';
 import { type CloseCode, closeCodeOf } from '../../close-reason.js';
-import type { Framing } from '../../framing.js';
+import type { Expiry } from '../../expiry.js';
+import type { CustomFraming, Framing } from '../../framing.js';
 import type { Settings } from '../../options.js';
 import { ServerRequest } from '../../request.js';
 import type { TransportEvents } from '../../transport.js';
@@ -64,6 +65,10 @@ export abstract class NativeSide<State> {
   protected readonly tables: NativeTables;
   /** `null` before the start and after the end. */
   protected commands: CommandTable | null = null;
+  /** Connections whose input this thread cuts, or has cut. */
+  protected readonly customs = new Set<NativeConnection<State>>();
+  /** Of those; the core has the time-outs of all others. */
+  protected expiry: Expiry<NativeConnection<State>> | null = null;
   #slab: Buffer = makeSlab();
   #slabUsed = 0;
   #flushScheduled = false;
@@ -228,6 +233,7 @@ export abstract class NativeSide<State> {
     sequence: number,
     receivedAt: number,
   ): void {
+    if (input.decoder.isEmpty) this.#startClock(connection);
     const piece = input.begin(sequence, bytes);
     // A handler that changes the framing ends this loop: what is left is cut by the new one.
     while (connection.reframing === null && connection.custom === input) {
@@ -327,6 +333,7 @@ export abstract class NativeSide<State> {
       this.commands?.settle(connection, cookie, 0, closeCode, flags);
     }
     request.input.settle(request, isAnswered);
+    this.#startClock(connection);
     this.#settlePieces(connection, connection.custom !== request.input);
   }
 
@@ -351,6 +358,7 @@ export abstract class NativeSide<State> {
     if (connection.ended) return;
     if (request instanceof CustomRequest) {
       request.input.settle(request, false);
+      this.#startClock(connection);
       this.#settlePieces(connection, connection.custom !== request.input);
       return;
     }
@@ -428,9 +436,21 @@ export abstract class NativeSide<State> {
       withdrawn,
     );
     if (framing.kind === 'custom') {
-      connection.cutBy(new CustomInput(framing, this.settings.isolateBodies));
+      this.cutHere(connection, framing);
     }
     this.#settlePieces(connection, true);
+  }
+
+  /** The core can't cut these frames: this thread does. */
+  protected cutHere(connection: NativeConnection<State>, framing: CustomFraming): void {
+    connection.cutBy(new CustomInput(framing, this.settings.isolateBodies));
+    this.customs.add(connection);
+    this.expiry?.start();
+  }
+
+  /** What the client is waited for begins, or goes on. */
+  #startClock(connection: NativeConnection<State>): void {
+    if (this.expiry !== null) connection.since = this.expiry.now;
   }
 
   /** For what happens outside of the turns that the handler pool ends. */

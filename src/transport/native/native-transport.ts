@@ -7,6 +7,7 @@ import {
   makeCloseReason,
 } from '../../close-reason.js';
 import { OdradekError } from '../../errors.js';
+import { Expiry } from '../../expiry.js';
 import { Fifo } from '../../fifo.js';
 import type { Framing } from '../../framing.js';
 import type { HandlerLinks, HandlerLinksEvents } from '../../handler-pool/thread-protocol.js';
@@ -18,7 +19,6 @@ import type { Address, Transport, TransportEvents } from '../../transport.js';
 import type { Binding, NativeEvent, NativeServer, NativeStartError } from './binding.js';
 import { CommandTable, type Target } from './command-table.js';
 import { commandFlags, eventKinds, statusFields } from './crossing.js';
-import { CustomInput } from './custom-input.js';
 import { NativeConnection } from './native-connection.js';
 import { toNativeFraming } from './native-framing.js';
 import { NativeLinks } from './native-links.js';
@@ -55,6 +55,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   constructor(binding: Binding, settings: Settings<State>, events: TransportEvents<State>) {
     super(settings, events, makeTables());
     this.#binding = binding;
+    this.expiry = new Expiry(settings.limits, this.customs);
     this.#settings = settings;
     this.#events = events;
   }
@@ -78,6 +79,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       queuedMaxRequests,
       maxPendingRequests,
       maxInFlightPerConnection,
+      ...this.#settings.limits,
       waitsForAccept: onConnect !== undefined,
       hasHandlerPool: handlerPool !== null,
       hasAffinity: handlerPool?.affinity === 'connection',
@@ -251,7 +253,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       generation,
     );
     if (listener.framing.kind === 'custom') {
-      connection.cutBy(new CustomInput(listener.framing, this.#settings.isolateBodies));
+      this.cutHere(connection, listener.framing);
     }
     let slots = this.#connections[processor];
     if (slots === undefined) {
@@ -283,6 +285,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       ...(event.errno > 0 ? { errno: getSystemErrorName(-event.errno) } : {}),
       ...(detail !== undefined ? { detail } : {}),
     });
+    if (this.customs.delete(connection) && this.customs.size === 0) this.expiry?.stop();
     const tell = () => {
       this.#open--;
       this.#events.connectionClosed(connection, reason);
@@ -321,6 +324,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     this.#isDestroyed = true;
     this.#bound = [];
     clearTimeout(this.#timer);
+    this.expiry?.stop();
     if (this.#native === null) return;
     this.flush();
     this.#native.stop(closeReasonNumbers[code]);
