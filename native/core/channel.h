@@ -104,10 +104,9 @@ struct Channel {
   int error = 0;
   // The length that broke the framing.
   int64_t declared = 0;
-  // When what the peer is waited for has begun, see Timeouts.
+  // When what the peer is waited for has begun, see Timeouts; or the lingering.
   int64_t since_ns = 0;
-  // How long input is discarded, and how much was.
-  int64_t linger_until_ns = 0;
+  // How much input was discarded.
   uint32_t lingered_bytes = 0;
 
   bool isMuted() const { return mute != MuteState::kNotMuted; }

@@ -165,7 +165,7 @@ void Processor::closeExcessConnections() {
   if (lingerers_.empty()) return;
   const int64_t now_ns = clock_.now();
   while (Channel* channel = firstLingerer()) {
-    if (channel->linger_until_ns > now_ns) break;
+    if (channel->since_ns + kLingerNs > now_ns) break;
     lingerers_.pop();
     if (channel->life == Channel::Life::kLingering) closeSocket(*channel);
   }
@@ -248,7 +248,7 @@ int64_t Processor::pollTimeout() {
   const bool is_owing = permits_ > 0 || !completed_receives_.empty() || events_posted_;
   if (is_owing || !ready_.empty() || !disconnected_.empty()) return 0;
   const Channel* lingerer = firstLingerer();
-  const int64_t linger_ns = lingerer == nullptr ? INT64_MAX : lingerer->linger_until_ns;
+  const int64_t linger_ns = lingerer == nullptr ? INT64_MAX : lingerer->since_ns + kLingerNs;
   const int64_t due_ns = std::min({linger_ns, sweep_due_ns_, memory_.tidyDueNs()});
   if (due_ns == INT64_MAX) return -1;
   return std::max<int64_t>(due_ns - clock_.now(), 0);

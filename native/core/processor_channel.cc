@@ -454,7 +454,7 @@ void Processor::finishIfDone(Channel& channel) {
 void Processor::shutDown(Channel& channel) {
   if (channel.is_ended || sockets_.shutdownWrite(channel.fd) != 0) return closeSocket(channel);
   channel.life = Channel::Life::kLingering;
-  channel.linger_until_ns = clock_.now() + kLingerNs;
+  channel.since_ns = clock_.now();
   lingerers_.push(channel.place);
   // Input that is already here can't announce itself again.
   channel.is_readable = true;

@@ -10,6 +10,8 @@ namespace odradek {
 
 // What the peer is waited for begins, or goes on.
 void Processor::startClock(Channel& channel) {
+  // One that lingers has a time of its own.
+  if (!channel.isLive()) return;
   channel.since_ns = now_ns_;
   sweepBy(shortest_timeout_ns_);
 }

@@ -230,7 +230,7 @@ void Processor::sortLingerers() {
   while (!lingerers_.empty()) places.push_back(lingerers_.pop());
   std::erase_if(places, [this](const Place& place) { return find(place) == nullptr; });
   std::stable_sort(places.begin(), places.end(), [this](const Place& one, const Place& other) {
-    return find(one)->linger_until_ns < find(other)->linger_until_ns;
+    return find(one)->since_ns < find(other)->since_ns;
   });
   for (const Place& place : places) lingerers_.push(place);
 }
