@@ -4,7 +4,7 @@ export interface Metrics extends TransportMetrics {
   /** Requests in handlers' hands. */
   readonly requestsInFlight: number;
   readonly handlerErrorsTotal: number;
-  /** Connections closed with `IDLE_TIMEOUT`: Kafka's expired-connections-killed-count. */
+  /** Connections closed with `IDLE_TIMEOUT`. */
   readonly idleTimeoutsTotal: number;
   /** Connections closed with `FRAME_TIMEOUT`. */
   readonly frameTimeoutsTotal: number;

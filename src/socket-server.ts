@@ -88,6 +88,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   #resizing: Promise<void> = Promise.resolve();
   #state: 'new' | 'starting' | 'running' | 'closing' | 'closed' = 'new';
   #closing: Promise<CloseSummary> | null = null;
+  readonly #draining = new AbortController();
   #cut = 0;
   /** How many connections were closed by each time-out. */
   readonly #expired = { IDLE_TIMEOUT: 0, FRAME_TIMEOUT: 0, WRITE_TIMEOUT: 0 };
@@ -259,6 +260,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   async #close(timeoutMs: number): Promise<CloseSummary> {
     const wasUp = this.#state === 'running' || this.#state === 'starting';
     this.#state = 'closing';
+    this.#draining.abort();
     const deadline = performance.now() + timeoutMs;
     const answeredBefore = wasUp ? this.#transport.metrics().responsesTotal : 0;
     if (wasUp) {
@@ -309,6 +311,27 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       return;
     }
     this.#drained();
+  }
+
+  /**
+   * Aborted when `close()` begins: handlers that wait for something to happen can answer now, and
+   * health checks can say so.
+   */
+  get draining(): AbortSignal {
+    return this.#draining.signal;
+  }
+
+  /** The connections that are open, as they are at this moment. */
+  connections(): IterableIterator<Connection<State>> {
+    return [...this.#transport.connections()].values();
+  }
+
+  /**
+   * Closes, in order, each connection on which nothing is under way: no request received and not
+   * answered, no reply that waits to be sent, no part of a frame. Their reason is `CLOSED_BY_SERVICE`.
+   */
+  closeIdleConnections(): void {
+    this.#transport.closeIdle();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -90,6 +90,12 @@ export interface Transport<State = unknown> {
   /** Ends at once: closes every connection with `code` and lets go of everything. Idempotent. */
   destroy(code: CloseCode): void;
 
+  /** Closes, in order, the connections on which nothing is under way. */
+  closeIdle(): void;
+
+  /** Connections whose opening was reported and whose end was not. */
+  connections(): Iterable<ServerConnection<State>>;
+
   /** Connections that its loops have, among them such as were not reported yet. */
   readonly openConnections: number;
 

@@ -36,6 +36,7 @@ napi_value NativeServer::define(napi_env env) {
       method("takeBack", call<&NativeServer::takeBack>),
       method("resize", call<&NativeServer::resize>),
       method("isResizing", call<&NativeServer::isResizing>),
+      method("closeIdle", call<&NativeServer::closeIdle>),
       method("drain", call<&NativeServer::drain>),
       method("stop", call<&NativeServer::stop>),
       method("openHandler", call<&NativeServer::openHandler>),
@@ -395,6 +396,11 @@ napi_value NativeServer::resize(const napi_value* arguments) {
 // isResizing(): whether processors are still to leave.
 napi_value NativeServer::isResizing(const napi_value*) {
   return js::boolean(env_, !has_ended_ && server_.isResizing());
+}
+
+napi_value NativeServer::closeIdle(const napi_value*) {
+  if (!has_ended_) server_.closeIdle();
+  return js::undefined(env_);
 }
 
 napi_value NativeServer::drain(const napi_value*) {

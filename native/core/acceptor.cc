@@ -53,7 +53,7 @@ void Acceptor::poll() {
   if (timeout_ns != 0 && !doorbell_.trySleep()) timeout_ns = 0;
   const int count = poller_.wait(events_.data(), static_cast<int>(events_.size()), timeout_ns);
   doorbell_.awake();
-  if (count < 0) lost_ = -count;
+  if (count < 0 && count != -EINTR) lost_ = -count;
   if (count > 0) is_readable_ = true;
 }
 

@@ -36,8 +36,8 @@ class Poller {
   virtual void remove(int fd) = 0;
 
   // Waits for events, for a wake(), or for the time-out (nanoseconds; 0: don't wait, below 0:
-  // without end). Returns the number of events, 0 after a wake or a signal, or -errno when the
-  // poller is lost.
+  // without end). Returns the number of events, 0 after a wake or without any, -EINTR after a
+  // signal, which tells nothing about events, or another -errno when the poller is lost.
   virtual int wait(PollEvent* events, int capacity, int64_t timeout_ns) = 0;
 
   // Ends a wait() under way or the next one. Any thread; the Doorbell decides when it is needed.

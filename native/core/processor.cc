@@ -3,6 +3,7 @@
 #include "processor.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <new>
 #include <utility>
 
@@ -104,10 +105,12 @@ void Processor::processNewResponses() {
 void Processor::poll() {
   int count = busyPoll();
   if (count == 0) count = waitForEvents();
-  if (count < 0) {
+  if (count < 0 && count != -EINTR) {
     lost_ = -count;
     return;
   }
+  // A wake-up may have taken a place.
+  is_poll_whole_ = count >= 0 && count < kEventsPerPoll - 1;
   now_ns_ = clock_.now();
   if (memory_.tidyDueNs() <= now_ns_) memory_.tidy(now_ns_);
   for (int i = 0; i < count; i++) noteEvent(events_[static_cast<size_t>(i)]);
@@ -162,6 +165,7 @@ void Processor::processDisconnected() {
 // Those that outstayed their linger, or whose peers are waited for no more.
 void Processor::closeExcessConnections() {
   closeExpired();
+  closeIdleIfAsked();
   if (lingerers_.empty()) return;
   const int64_t now_ns = clock_.now();
   while (Channel* channel = firstLingerer()) {
@@ -246,7 +250,7 @@ void Processor::tellKept() {
 int64_t Processor::pollTimeout() {
   // Whatever this turn has begun goes on before the loop may sleep.
   const bool is_owing = permits_ > 0 || !completed_receives_.empty() || events_posted_;
-  if (is_owing || !ready_.empty() || !disconnected_.empty()) return 0;
+  if (is_owing || !ready_.empty() || !disconnected_.empty() || sweep_at_ns_ != 0) return 0;
   const Channel* lingerer = firstLingerer();
   const int64_t linger_ns = lingerer == nullptr ? INT64_MAX : lingerer->since_ns + kLingerNs;
   const int64_t due_ns = std::min({linger_ns, sweep_due_ns_, memory_.tidyDueNs()});
@@ -348,6 +352,8 @@ void Processor::takeNewConnections() {
   {
     std::lock_guard lock(connections_mutex_);
     if (new_connections_.empty()) return;
+    // Their clocks begin here, and this may be the first turn.
+    now_ns_ = clock_.now();
     while (!new_connections_.empty()) configuring_.push_back(new_connections_.pop());
     listeners.swap(room_listeners_);
   }

@@ -115,6 +115,9 @@ class Processor final : public FrameSink, public PermitWaiter {
   // Any thread: read no more, answer what was received, close each connection when it is done.
   void drain();
 
+  // Any thread: close, in order, each connection on which nothing is under way.
+  void closeIdle();
+
   // Any thread: end the loop, closing every connection with `reason`.
   void stop(CloseReason reason);
 
@@ -160,14 +163,17 @@ class Processor final : public FrameSink, public PermitWaiter {
   void closeExcessConnections();
 
   // Time-outs (processor_expiry.cc).
+  enum class Awaited : uint8_t { kNothing, kRequest, kRestOfFrame, kRoomToWrite };
   struct Wait {
     int64_t timeout_ns = 0;  // 0: the peer is not waited for, or for ever
     CloseReason reason = CloseReason::kNone;
   };
   void startClock(Channel& channel);
   void noteFrameBytes(Channel& channel);
-  void sweepBy(int64_t in_ns);
+  void sweepAt(int64_t due_ns);
+  Awaited awaitedOf(const Channel& channel) const;
   Wait waitOf(const Channel& channel) const;
+  void closeIdleIfAsked();
   void closeExpired();
   void closeIfExpired(Channel& channel);
 
@@ -310,6 +316,10 @@ class Processor final : public FrameSink, public PermitWaiter {
   Ring<Place> lingerers_;
   const int64_t shortest_timeout_ns_;
   int64_t sweep_due_ns_ = INT64_MAX;
+  // The time of the sweep that comes behind the next poll; 0: none does.
+  int64_t sweep_at_ns_ = 0;
+  // The last poll has told of everything that there was.
+  bool is_poll_whole_ = true;
 
   bool draining_ = false;
   bool is_ending_ = false;
@@ -324,6 +334,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   // Below 0: it is awake.
   std::atomic<int64_t> asleep_since_ns_{-1};
   std::atomic<bool> drain_asked_{false};
+  std::atomic<bool> close_idle_asked_{false};
   std::atomic<bool> permits_granted_{false};
   std::atomic<CloseReason> stop_asked_{CloseReason::kNone};
   std::atomic<bool> leave_asked_{false};

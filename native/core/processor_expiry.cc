@@ -13,13 +13,10 @@ void Processor::startClock(Channel& channel) {
   // One that lingers has a time of its own.
   if (!channel.isLive()) return;
   channel.since_ns = now_ns_;
-  sweepBy(shortest_timeout_ns_);
+  if (shortest_timeout_ns_ != INT64_MAX) sweepAt(now_ns_ + shortest_timeout_ns_);
 }
 
-// `in_ns` from now; INT64_MAX: there is no reason to.
-void Processor::sweepBy(int64_t in_ns) {
-  if (in_ns != INT64_MAX) sweep_due_ns_ = std::min(sweep_due_ns_, now_ns_ + in_ns);
-}
+void Processor::sweepAt(int64_t due_ns) { sweep_due_ns_ = std::min(sweep_due_ns_, due_ns); }
 
 // A loop that takes its turns on a thread with other work may come late to bytes that were there in
 // time: once, their frame gets its time anew.
@@ -33,35 +30,71 @@ void Processor::noteFrameBytes(Channel& channel) {
   startClock(channel);
 }
 
-Processor::Wait Processor::waitOf(const Channel& channel) const {
-  const Timeouts& timeouts = options_.timeouts;
-  if (!channel.isLive()) return {};
+// What the peer has to do next; nothing while it is our turn.
+Processor::Awaited Processor::awaitedOf(const Channel& channel) const {
+  if (!channel.isLive()) return Awaited::kNothing;
   if (!channel.send.empty()) {
-    // A connection that could be written to is our own work.
-    if (channel.is_writable) return {};
-    return {timeouts.write_ns, CloseReason::kWriteTimeout};
+    return channel.is_writable ? Awaited::kNothing : Awaited::kRoomToWrite;
   }
   const bool is_ours = channel.outstanding > 0 || !canFrame(channel) || channel.is_halted ||
                        channel.is_readable || channel.is_ended || draining_;
-  if (is_ours) return {};
-  if (channel.receive.empty()) return {timeouts.idle_ns, CloseReason::kIdleTimeout};
-  return {timeouts.frame_ns, CloseReason::kFrameTimeout};
+  if (is_ours) return Awaited::kNothing;
+  return channel.receive.empty() ? Awaited::kRequest : Awaited::kRestOfFrame;
 }
 
+Processor::Wait Processor::waitOf(const Channel& channel) const {
+  const Timeouts& timeouts = options_.timeouts;
+  switch (awaitedOf(channel)) {
+    case Awaited::kRequest:
+      return {timeouts.idle_ns, CloseReason::kIdleTimeout};
+    case Awaited::kRestOfFrame:
+      return {timeouts.frame_ns, CloseReason::kFrameTimeout};
+    case Awaited::kRoomToWrite:
+      return {timeouts.write_ns, CloseReason::kWriteTimeout};
+    case Awaited::kNothing:
+      break;
+  }
+  return {};
+}
+
+void Processor::closeIdle() {
+  close_idle_asked_.store(true, std::memory_order_release);
+  wakeUp();
+}
+
+void Processor::closeIdleIfAsked() {
+  if (!close_idle_asked_.load(std::memory_order_relaxed)) return;
+  if (!close_idle_asked_.exchange(false, std::memory_order_acquire)) return;
+  for (auto& channel : slots_) {
+    const bool is_idle = channel != nullptr && awaitedOf(*channel) == Awaited::kRequest;
+    if (is_idle) beginClose(*channel, CloseReason::kClosedByService);
+  }
+}
+
+// The loop may have been kept away since its last poll (a thread is not run, a process is stopped):
+// once a sweep is due another poll comes first, and the sweep's time is the one before that poll.
+// What had come by then has been read.
 void Processor::closeExpired() {
-  if (now_ns_ < sweep_due_ns_) return;
+  if (sweep_at_ns_ == 0) {
+    if (now_ns_ >= sweep_due_ns_) sweep_at_ns_ = now_ns_;
+    return;
+  }
+  if (!is_poll_whole_) return;
   sweep_due_ns_ = INT64_MAX;
   for (auto& channel : slots_) {
     if (channel != nullptr) closeIfExpired(*channel);
   }
+  sweep_at_ns_ = 0;
 }
 
 void Processor::closeIfExpired(Channel& channel) {
   const Wait wait = waitOf(channel);
   if (wait.timeout_ns == 0) return;
-  const int64_t left_ns = channel.since_ns + wait.timeout_ns - now_ns_;
-  // Those that are due soon after each other share a sweep.
-  if (left_ns > 0) return sweepBy(std::max(left_ns, shortest_timeout_ns_ / kSweepsPerTimeout));
+  const int64_t due_ns = channel.since_ns + wait.timeout_ns;
+  if (due_ns > sweep_at_ns_) {
+    // Those that are due soon after each other share a sweep.
+    return sweepAt(std::max(due_ns, now_ns_ + shortest_timeout_ns_ / kSweepsPerTimeout));
+  }
   counters_.expired.add(1);
   if (wait.reason == CloseReason::kWriteTimeout) return fail(channel, wait.reason, 0);
   beginClose(channel, wait.reason);

@@ -31,6 +31,7 @@ int Processor::comeBack() {
   if (pool_ == nullptr) pool_ = SlabPool::make(memory_);
   if (pool_ == nullptr) return ENOMEM;
   slab_.use(pool_);
+  now_ns_ = clock_.now();
   leave_asked_.store(false, std::memory_order_relaxed);
   requests_.welcome(*this);
   std::lock_guard lock(handovers_.mutex);
@@ -216,7 +217,8 @@ void Processor::adopt(std::unique_ptr<Channel> arrived) {
   }
   if (channel->life == Channel::Life::kLingering) lingerers_.push(channel->place);
   // Its clock goes on.
-  if (shortest_timeout_ns_ != INT64_MAX) sweepBy(shortest_timeout_ns_ / kSweepsPerTimeout);
+  if (shortest_timeout_ns_ != INT64_MAX)
+    sweepAt(now_ns_ + shortest_timeout_ns_ / kSweepsPerTimeout);
   // What its last processor was about to do with it is done here.
   markReady(*channel);
   if (channel->fd < 0 || is_ending_) return;

@@ -151,6 +151,10 @@ void SocketServer::drain() {
   for (Processor* processor : processors_) processor->drain();
 }
 
+void SocketServer::closeIdle() {
+  for (Processor* processor : processors_) processor->closeIdle();
+}
+
 void SocketServer::stop(CloseReason reason) {
   joinAcceptors();
   requests_.shut();

@@ -85,6 +85,9 @@ class SocketServer final : public CommandSink {
   // Stops accepting; processors answer what they received and close each connection when done.
   void drain();
 
+  // Closes, in order, the connections on which nothing is under way.
+  void closeIdle();
+
   // Ends every loop, closing what is open with `reason`. Idempotent.
   void stop(CloseReason reason);
 

@@ -53,7 +53,7 @@ int EpollPoller::wait(PollEvent* events, int capacity, int64_t timeout_ns) {
   if (timeout_ns >= 0) timeout_ms = static_cast<int>(std::min(toMs(timeout_ns), kLongestMs));
   const int most = std::min(capacity, static_cast<int>(buffer_.size()));
   const int count = ::epoll_wait(epoll_, buffer_.data(), most, timeout_ms);
-  if (count < 0) return errno == EINTR ? 0 : -errno;
+  if (count < 0) return -errno;
   int used = 0;
   for (int i = 0; i < count; i++) {
     const epoll_event& event = buffer_[static_cast<size_t>(i)];

@@ -34,7 +34,8 @@ Client::Client(Stage& stage, uint32_t number, uint32_t listener, test::FakeConne
       first_framing_(stage.plan.framings[listener]),
       second_framing_(
           stage.plan
-              .framings[stage.random.below(static_cast<uint32_t>(stage.plan.framings.size()))]) {
+              .framings[stage.random.below(static_cast<uint32_t>(stage.plan.framings.size()))]),
+      quiet_since_ns_(stage.kernel.clock.now()) {
   const bool may_switch = first_framing_.kind != Framing::Kind::kRaw;
   if (stage.plan.negotiates && may_switch && stage.random.chance(500)) {
     switch_frame_ = stage.random.below(4);
@@ -153,13 +154,25 @@ void Client::sendUpTo(size_t bytes) {
   stage_.trace.note("client %u sends %zu bytes", number_, bytes - sent_);
   const std::string_view piece = std::string_view(stream_).substr(sent_, bytes - sent_);
   if (shut_at_ns_ != 0) sent_after_shut_ += piece.size();
+  noteSilence();
+  longest_half_ns_ = std::max(longest_half_ns_, halfSentFor());
   if (stage_.strikes(Fault::kUrgent)) {
     socket_.sendUrgent(piece);
   } else {
     socket_.send(piece);
   }
+  const bool goes_on = isHalfSent() && frameAt(sent_) == frameAt(bytes - 1);
   sent_ = bytes;
+  if (isHalfSent() && !goes_on) half_since_ns_ = now();
 }
+
+// The number of the frame that has this byte of the stream.
+size_t Client::frameAt(size_t byte) const {
+  const auto frame = std::ranges::upper_bound(frames_, byte, {}, &Frame::end);
+  return static_cast<size_t>(frame - frames_.begin());
+}
+
+int64_t Client::halfSentFor() const { return isHalfSent() ? now() - half_since_ns_ : 0; }
 
 // Sends up to the end of a frame, or further, and ends its side of the connection.
 void Client::end() {
@@ -247,6 +260,15 @@ void Client::serverClosed() {
   has_outstayed_ = shut_at_ns_ != 0 && stage_.kernel.clock.now() - shut_at_ns_ >= kLingerNs;
 }
 
+bool Client::isHalfSent() const {
+  return !isRaw() && sent_ > 0 && frameAt(sent_ - 1) == frameAt(sent_);
+}
+
+void Client::noteSilence() {
+  longest_silence_ns_ = std::max(longest_silence_ns_, now() - quiet_since_ns_);
+  quiet_since_ns_ = now();
+}
+
 bool Client::isWithinFrame() const {
   if (isRaw() || broken_at_ != std::string::npos) return false;
   return sent_ != (frames_.empty() ? 0 : frames_.back().end);
@@ -255,6 +277,7 @@ bool Client::isWithinFrame() const {
 // Whether anything happened on this connection that explains its end.
 bool Client::explains(const Event& event) const {
   const bool is_over = has_ended_ || is_gone_;
+  const Timeouts& timeouts = stage_.plan.timeouts;
   switch (event.reason) {
     case CloseReason::kPeerClosed:
       return is_over && (!isWithinFrame() || is_gone_);
@@ -264,6 +287,15 @@ bool Client::explains(const Event& event) const {
       return did_reset_ || is_gone_ || was_failed_;
     case CloseReason::kIoError:
       return was_failed_;
+    case CloseReason::kIdleTimeout:
+      return timeouts.idle_ns > 0 && event.count == 0 &&
+             std::max(longest_silence_ns_, now() - quiet_since_ns_) >= timeouts.idle_ns;
+    case CloseReason::kFrameTimeout:
+      return timeouts.frame_ns > 0 && event.count == 0 &&
+             (std::max(longest_half_ns_, halfSentFor()) >= timeouts.frame_ns ||
+              switch_frame_ != SIZE_MAX);
+    case CloseReason::kWriteTimeout:
+      return timeouts.write_ns > 0 && was_blocked_;
     case CloseReason::kFrameTooLarge:
     case CloseReason::kFrameLengthInvalid:
     case CloseReason::kFrameInvalid:
@@ -299,6 +331,8 @@ void Client::checkNothingWaits() const {
             "client %u: %zu of %zu bytes were delivered", number_, delivered_bytes_, framed);
   SIM_CHECK(stage_.trace, "nothing-waits", received_ == expected_.size(),
             "client %u: %zu of %zu reply bytes have arrived", number_, received_, expected_.size());
+  SIM_CHECK(stage_.trace, "idle-ends", stage_.plan.timeouts.idle_ns == 0,
+            "client %u is idle, and still open", number_);
 }
 
 void Client::checkOrderlyEnd() const {

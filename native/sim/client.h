@@ -30,11 +30,15 @@ class Client {
   // A body is still what it was.
   void checkBody(const Request& request, size_t at) const;
   // Bytes were given to the core, to leave after everything given before.
-  void replied(std::string_view bytes) { expected_ += bytes; }
+  void replied(std::string_view bytes) {
+    expected_ += bytes;
+    noteSilence();
+  }
   // The same, of bytes that answer no request: a drain doesn't wait for them.
   void greeted(std::string_view bytes) {
     expected_ += bytes;
     greeting_ = expected_.size();
+    noteSilence();
   }
   // The service changes the framing, as the client knows; `count` requests of `bytes` that were
   // delivered by the old one come again, cut by the new one.
@@ -74,7 +78,11 @@ class Client {
            frames_[switch_frame_].end == end_of_request;
   }
   const Framing& nextFraming() const { return second_framing_; }
-  bool isWithoutFaults() const { return !was_failed_ && !did_reset_ && !is_gone_; }
+  bool isWithoutFaults() const {
+    // Who took nothing for too long was cut off, whatever else closed the connection.
+    const bool was_cut_off = stage_.plan.timeouts.write_ns > 0 && was_blocked_;
+    return !was_failed_ && !did_reset_ && !is_gone_ && !was_cut_off;
+  }
   bool mayAct() const { return !did_reset_ && !is_gone_; }
   // Nothing that the server still owes: everything framed was delivered, every reply was read.
   void checkNothingWaits() const;
@@ -100,6 +108,11 @@ class Client {
   void sendUpTo(size_t bytes);
   void take(size_t most);
   bool isWithinFrame() const;
+  size_t frameAt(size_t byte) const;
+  bool isHalfSent() const;
+  int64_t halfSentFor() const;
+  void noteSilence();
+  int64_t now() const { return stage_.kernel.clock.now(); }
   bool explains(const Event& event) const;
 
   Stage& stage_;
@@ -141,6 +154,12 @@ class Client {
   int64_t shut_at_ns_ = 0;
   size_t sent_after_shut_ = 0;
   size_t discarded_ = 0;
+  // When something was last sent, or a reply given; and the longest time without.
+  int64_t quiet_since_ns_;
+  int64_t longest_silence_ns_ = 0;
+  // When the first byte of a frame was sent whose last was not; and the longest that it took.
+  int64_t half_since_ns_ = 0;
+  int64_t longest_half_ns_ = 0;
   bool has_outstayed_ = false;  // the server's time for discarding was over
 };
 

@@ -28,7 +28,7 @@ void FaultyPoller::remove(int fd) {
 
 int FaultyPoller::wait(PollEvent* events, int capacity, int64_t timeout_ns) {
   stage_.mayGiveWay();
-  if (stage_.strikes(Fault::kPollInterrupted)) return 0;
+  if (stage_.strikes(Fault::kPollInterrupted)) return -EINTR;
   if (may_be_lost_ && stage_.strikes(Fault::kPollerLost)) {
     was_lost_ = true;
     poller_.lose(EBADF);

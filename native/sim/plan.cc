@@ -90,6 +90,15 @@ void choosePool(uint64_t seed, Plan& plan) {
   plan.rates[static_cast<size_t>(Fault::kHandlerBusy)] = random.pick<uint32_t>({0, 50, 300});
 }
 
+// By numbers of its own, too. About as long as what passes between steps, and the rare long pause.
+void chooseTimeouts(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x74696d65);
+  if (!random.chance(300)) return;
+  for (int64_t* ns : {&plan.timeouts.idle_ns, &plan.timeouts.frame_ns, &plan.timeouts.write_ns}) {
+    if (random.chance(600)) *ns = random.pick<uint32_t>({5, 30, 200, 1500}) * int64_t{1'000'000};
+  }
+}
+
 }  // namespace
 
 Plan makePlan(uint64_t seed, Random& random) {
@@ -115,6 +124,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   if (!plan.is_threadless && random.chance(500)) plan.resizes = random.between(20, 500);
   chooseRates(random, plan);
   choosePool(seed, plan);
+  chooseTimeouts(seed, plan);
   return plan;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../core/framing.h"
+#include "../core/timeouts.h"
 #include "fault.h"
 #include "random.h"
 
@@ -37,6 +38,7 @@ struct Plan {
   // Of 1000 calls (or actions), how many go wrong in this way.
   std::array<uint32_t, kFaults> rates{};
   int64_t busy_poll_ns = 0;
+  Timeouts timeouts;
   // Of 1000 system calls, how many let other threads run first.
   uint32_t preemptions = 0;
   // Of 1000 requests, how many are answered later than in the turn that brought them.

@@ -26,7 +26,8 @@ World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
       processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, configs,
                 world.requests_, world.handovers_, world.handlers_,
                 {.sleeps_elsewhere = world.plan_.is_threadless,
-                 .busy_poll_ns = world.plan_.busy_poll_ns}),
+                 .busy_poll_ns = world.plan_.busy_poll_ns,
+                 .timeouts = world.plan_.timeouts}),
       loop("processor", id, world.stage_, poller, [this] { return processor.turn(); }) {}
 
 World::AcceptorThread::AcceptorThread(uint32_t listener, World& world)

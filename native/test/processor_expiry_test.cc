@@ -261,6 +261,28 @@ TEST(ProcessorExpiry, AConnectionThatClosesWaitsForItsClientNoLonger) {
   bench.expectClosed(client, CloseReason::kClosedByHandler, 1);
 }
 
+// --- Idle ones, by order -----------------------------------------------------------------------
+
+TEST(ProcessorExpiry, IdleConnectionsAreClosedOnDemand) {
+  ProcessorBench bench;
+  FakeConnection& idle = bench.connect();
+  FakeConnection& busy = bench.connect();
+  FakeConnection& half = bench.connect();
+  busy.send(framed("a"));
+  half.send(framed("b").substr(0, 3));
+  bench.run();
+  const Taken request = bench.claimOne();
+  bench.processor->closeIdle();
+  bench.run();
+  EXPECT_TRUE(idle.sawEnd());
+  bench.reply(request, "A");
+  half.send(framed("b").substr(3));
+  bench.run();
+  EXPECT_EQ(busy.take(), "A");
+  EXPECT_EQ(bench.claimOne().body, "b");
+  EXPECT_FALSE(half.sawEnd()) << "and only once";
+}
+
 // --- The sweep ---------------------------------------------------------------------------------
 
 TEST(ProcessorExpiry, WithoutTimeoutsTheLoopNeverWakesByItself) {
@@ -307,6 +329,20 @@ TEST(ProcessorExpiry, ClocksGoOnWhereAConnectionIsHandedOver) {
   EXPECT_FALSE(client.sawEnd());
   pass(bench, 10);
   EXPECT_TRUE(client.sawEnd());
+}
+
+TEST(ProcessorExpiry, OneThatComesBackDoesNotTakeItsLastTurnForNow) {
+  BenchOptions options = withTimeouts({.idle_ns = 100 * kMs});
+  options.processors = 2;
+  ProcessorBench bench(options);
+  bench.connect(1);
+  bench.at(1).leave({&bench.at(0)});
+  bench.runOne(1);
+  bench.kernel.clock.advance(1000 * kMs);
+  bench.at(1).comeBack();
+  bench.at(1).openDoors();
+  FakeConnection& client = bench.connect(1);
+  EXPECT_FALSE(client.sawEnd());
 }
 
 }  // namespace

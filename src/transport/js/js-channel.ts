@@ -254,6 +254,10 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
     this.#report();
   }
 
+  closeIfIdle(): void {
+    if (this.awaited() === waits.idle) this.closeInOrder({ code: 'CLOSED_BY_SERVICE' });
+  }
+
   awaited(): Wait | null {
     if (this.#phase !== 'open') return null;
     if (!this.#writer.isIdle) return this.#isStuck() ? waits.write : null;

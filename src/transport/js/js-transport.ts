@@ -137,6 +137,14 @@ export class JsTransport<State = unknown> implements Transport<State> {
   /** Nothing to do: the event loop is the one processor. */
   async resizeNetworkThreads(): Promise<void> {}
 
+  closeIdle(): void {
+    for (const channel of [...this.#processor.channels]) channel.closeIfIdle();
+  }
+
+  connections(): Iterable<JsChannel<State>> {
+    return this.#processor.channels;
+  }
+
   drain(): void {
     if (this.#isEnding) return;
     this.#isEnding = true;

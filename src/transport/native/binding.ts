@@ -130,6 +130,7 @@ export interface NativeServer {
   resize(networkThreads: number): NativeStartError | undefined;
   /** Whether threads are still to leave. */
   isResizing(): boolean;
+  closeIdle(): void;
   drain(): void;
   stop(reason: number): void;
   counters(): NativeCounters;

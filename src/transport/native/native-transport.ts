@@ -307,6 +307,18 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     if (this.commands !== null) this.commands.released++;
   }
 
+  closeIdle(): void {
+    // What was given before leaves first.
+    this.flush();
+    this.#native?.closeIdle();
+  }
+
+  *connections(): Iterable<NativeConnection<State>> {
+    for (const slots of this.#connections) {
+      for (const connection of slots ?? []) if (connection !== undefined) yield connection;
+    }
+  }
+
   // --- The end ----------------------------------------------------------------------------------
 
   drain(): void {
