@@ -109,8 +109,7 @@ void Processor::poll() {
     lost_ = -count;
     return;
   }
-  // A wake-up may have taken a place.
-  is_poll_whole_ = count >= 0 && count < kEventsPerPoll - 1;
+  noteSeen(count);
   now_ns_ = clock_.now();
   if (memory_.tidyDueNs() <= now_ns_) memory_.tidy(now_ns_);
   for (int i = 0; i < count; i++) noteEvent(events_[static_cast<size_t>(i)]);

@@ -174,6 +174,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   Awaited awaitedOf(const Channel& channel) const;
   Wait waitOf(const Channel& channel) const;
   void closeIdleIfAsked();
+  void noteSeen(int count);
   void closeExpired();
   void closeIfExpired(Channel& channel);
 
@@ -318,8 +319,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   int64_t sweep_due_ns_ = INT64_MAX;
   // The time of the sweep that comes behind the next poll; 0: none does.
   int64_t sweep_at_ns_ = 0;
-  // The last poll has told of everything that there was.
-  bool is_poll_whole_ = true;
+  // Connections of whose events the polls since then may not have told.
+  uint64_t unseen_ = 0;
 
   bool draining_ = false;
   bool is_ending_ = false;

@@ -71,15 +71,26 @@ void Processor::closeIdleIfAsked() {
   }
 }
 
+// A poll that has room left has told of everything; of those that are full so many tell of every
+// connection, since a poller takes turns. One that was interrupted (-EINTR) tells nothing.
+void Processor::noteSeen(int count) {
+  if (count < 0) return;
+  // A wake-up may have taken a place.
+  const bool is_whole = count < kEventsPerPoll - 1;
+  unseen_ -= is_whole ? unseen_ : std::min<uint64_t>(unseen_, static_cast<uint64_t>(count));
+}
+
 // The loop may have been kept away since its last poll (a thread is not run, a process is stopped):
-// once a sweep is due another poll comes first, and the sweep's time is the one before that poll.
-// What had come by then has been read.
+// once a sweep is due it is polled again first, and the sweep's time is the one before that. What
+// had come by then has been read.
 void Processor::closeExpired() {
   if (sweep_at_ns_ == 0) {
-    if (now_ns_ >= sweep_due_ns_) sweep_at_ns_ = now_ns_;
+    if (now_ns_ < sweep_due_ns_) return;
+    sweep_at_ns_ = now_ns_;
+    unseen_ = counters_.connections.value() + 1;
     return;
   }
-  if (!is_poll_whole_) return;
+  if (unseen_ > 0) return;
   sweep_due_ns_ = INT64_MAX;
   for (auto& channel : slots_) {
     if (channel != nullptr) closeIfExpired(*channel);

@@ -316,6 +316,18 @@ TEST(ProcessorExpiry, ManyThatAreDueOneAfterTheOtherShareSweeps) {
   EXPECT_LT(bench.poller.waits - waits, 60u) << "one for each would be twice as many";
 }
 
+TEST(ProcessorExpiry, ABusyLoopSweepsToo) {
+  ProcessorBench bench(withTimeouts({.idle_ns = 100 * kMs}));
+  FakeConnection& client = bench.connect();
+  bench.kernel.clock.advance(100 * kMs);
+  for (int turns = 0; turns < 3; turns++) {
+    // Of connections that are gone since.
+    for (int i = 0; i < kEventsPerPoll; i++) bench.poller.inject({.token = 1000, .readable = true});
+    bench.turn();
+  }
+  EXPECT_TRUE(client.sawEnd());
+}
+
 TEST(ProcessorExpiry, ClocksGoOnWhereAConnectionIsHandedOver) {
   BenchOptions options = withTimeouts({.idle_ns = 100 * kMs});
   options.processors = 2;
