@@ -171,7 +171,9 @@ describe.each(poolTransports)('a module of handlers (%s)', (transport) => {
 
 describe.each(poolTransports)('close() with a handler pool (%s)', (transport) => {
   it('waits for requests in the hands of threads', async () => {
-    const { testServer, shared } = await startPool(transport, { threads: 2 });
+    // A thread for each: one that waits for `parked` might begin the other request, too.
+    const pool = { threads: 2, affinity: 'connection' } as const;
+    const { testServer, shared } = await startPool(transport, pool);
     const [a, b] = await connectMany(testServer, 2);
     const [parked, blocked] = [shared.gate(), shared.gate()];
     a?.send(frame(`park ${parked}`));
