@@ -64,9 +64,10 @@ function waitFor(call) {
     let next = receiveMessageOnPort(port);
     while (next !== undefined) {
       hear(next.message);
+      // What was said after that is for when the handler has returned here, too.
+      if (call.returned !== null) return call.returned;
       next = receiveMessageOnPort(port);
     }
-    if (call.returned !== null) return call.returned;
     Atomics.wait(words, 0, heard);
   }
 }
