@@ -34,6 +34,12 @@ export function drawPlan(random, transport) {
   };
 }
 
+/**
+ * A pool of one thread that is ended again and again comes back 5 s later each time: what has been struck
+ * must be worked off within the time in which a phase has to end.
+ */
+const mostStrikes = 16;
+
 export class Phase {
   port = 0;
   isClosing = false;
@@ -204,7 +210,7 @@ export class Phase {
   #strikeNowAndThen() {
     return this.#nowAndThen(this.#plan.strikeEveryMs, () => {
       const clients = [...this.#clients];
-      if (clients.length === 0) return;
+      if (clients.length === 0 || this.#counts.strikes === mostStrikes) return;
       const isTimed = this.#plan.handlerTimeoutMs > 0 && this.#random.below(3) === 0;
       this.#counts.strikes++;
       this.#random.pick(clients).strike(this.#random.pick(strikes[isTimed ? 'staying' : 'ending']));
