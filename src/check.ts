@@ -28,6 +28,14 @@ export function checkInteger(name: string, value: unknown, least: number, most: 
   throw invalidOption(name, `an integer from ${least} to ${most}`, value);
 }
 
+/** The longest that a timer of Node waits. */
+const longestTimeoutMs = 2_147_483_647;
+
+/** `value`, if it is a whole number of milliseconds that a timer can wait, or 0. */
+export function checkTimeout(name: string, value: unknown): number {
+  return checkInteger(name, value, 0, longestTimeoutMs);
+}
+
 /** An error that names the option, what is allowed, and what was given. */
 export function invalidOption(name: string, allowed: string, given: unknown): OdradekError {
   return new OdradekError(

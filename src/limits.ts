@@ -1,4 +1,4 @@
-import { checkInteger } from './check.js';
+import { checkTimeout } from './check.js';
 
 /**
  * How long a client may leave the server waiting, in milliseconds: 1 to 2147483647, or 0 for ever. The
@@ -38,13 +38,10 @@ const defaults: Limits = {
   writeTimeoutMs: 60_000,
 };
 
-/** The longest that a timer of Node waits. */
-const longestTimeoutMs = 2_147_483_647;
-
 /** Checks every limit and fills in the defaults, or throws `ERR_ODRADEK_INVALID_OPTION`. */
 export function checkLimits(options: LimitOptions): Limits {
   const check = (name: keyof LimitOptions): number =>
-    checkInteger(name, options[name] ?? defaults[name], 0, longestTimeoutMs);
+    checkTimeout(name, options[name] ?? defaults[name]);
   return {
     connectionsMaxIdleMs: check('connectionsMaxIdleMs'),
     frameTimeoutMs: check('frameTimeoutMs'),

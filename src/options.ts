@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
-import { checkInteger, checkNames, checkType, invalidOption } from './check.js';
+import { checkInteger, checkNames, checkTimeout, checkType, invalidOption } from './check.js';
 import type { CloseReason } from './close-reason.js';
 import type { Connection } from './connection.js';
 import { OdradekError } from './errors.js';
@@ -214,12 +214,7 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
   return {
     listeners: checkListeners(options),
     handlerPool: options.handlerPool === undefined ? null : checkHandlerPool(options.handlerPool),
-    handlerTimeoutMs: checkInteger(
-      'handlerTimeoutMs',
-      options.handlerTimeoutMs ?? 0,
-      0,
-      2_147_483_647,
-    ),
+    handlerTimeoutMs: checkTimeout('handlerTimeoutMs', options.handlerTimeoutMs ?? 0),
     onConnect: options.onConnect,
     onDisconnect: options.onDisconnect,
     onHandlerError: options.onHandlerError,

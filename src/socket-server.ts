@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { performance } from 'node:perf_hooks';
-import { checkInteger, checkNames } from './check.js';
+import { checkNames, checkTimeout } from './check.js';
 import type { CloseCode, CloseReason } from './close-reason.js';
 import type { Connection, ServerConnection } from './connection.js';
 import { channels } from './diagnostics.js';
@@ -247,7 +247,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   close(options: CloseOptions = {}): Promise<CloseSummary> {
     checkNames('close()', options, ['timeoutMs']);
     const { timeoutMs = defaultCloseTimeoutMs } = options;
-    checkInteger('timeoutMs', timeoutMs, 0, 2_147_483_647);
+    checkTimeout('timeoutMs', timeoutMs);
     const current = this.#pool.current;
     if (current !== null && !this.#exempt.has(current.connection)) {
       this.#exempt.set(current.connection, current);

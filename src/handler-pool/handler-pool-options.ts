@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { isAbsolute } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
-import { checkInteger, checkNames, invalidOption } from '../check.js';
+import { checkInteger, checkNames, checkTimeout, invalidOption } from '../check.js';
 import { describe, OdradekError } from '../errors.js';
 
 /** Handlers on threads of their own: `handlerPool` of a server, instead of `handler`. */
@@ -62,9 +62,6 @@ const optionNames = [
 /** Long enough for a module that connects to a database, short enough to be noticed. */
 const defaultStartTimeoutMs = 60_000;
 
-/** The longest that a timer of Node waits. */
-const longestTimeoutMs = 2_147_483_647;
-
 const limitNames = [
   'maxOldGenerationSizeMb',
   'maxYoungGenerationSizeMb',
@@ -88,7 +85,7 @@ export function checkHandlerPool(options: HandlerPoolOptions): HandlerPoolSettin
     concurrency: checkInteger('handlerPool.concurrency', concurrency, 1, 65_536),
     data: checkCloneable(data),
     resourceLimits: checkLimits(resourceLimits),
-    startTimeoutMs: checkInteger('handlerPool.startTimeoutMs', startTimeoutMs, 0, longestTimeoutMs),
+    startTimeoutMs: checkTimeout('handlerPool.startTimeoutMs', startTimeoutMs),
   };
 }
 
