@@ -159,6 +159,7 @@ describe.each(poolTransports)('a handler pool (%s)', (transport) => {
       const [client, other] = await connectMany(testServer, 2);
       expect(await ask(client as Client, 'count', 'count', 'count')).toEqual(['0:1', '0:2', '0:3']);
       expect(await ask(other as Client, 'count')).toEqual(['0:1']);
+      await until(() => testServer.opened.all.length === 2, 'both connections');
       expect(testServer.opened.all.map(({ state }) => state)).toEqual([undefined, undefined]);
     });
 

@@ -240,6 +240,8 @@ describe.each(placements)('pending requests (%s)', (transport) => {
       const limits = { queuedMaxRequests: 1, maxPendingRequests: 1 };
       const { testServer, taken, answer, metrics } = await startParking(transport, limits);
       const clients = await connectMany(testServer, 4);
+      // A pool's threads may serve a connection before this one has heard of it.
+      await until(() => testServer.opened.all.length === 4, 'every connection');
       for (const [i, client] of clients.entries()) {
         client.send(frame(`${i}`));
         const expected = [1, Math.min(i, 1), Math.max(0, i - 1)];
@@ -249,6 +251,11 @@ describe.each(placements)('pending requests (%s)', (transport) => {
       waiting?.close();
       await until(() => `${metrics()}` === '1,1,1', 'the end of one that waits');
       queued?.close();
+      // A handler on another thread may take what is queued until the processor knows of the close:
+      // it does when it has opened and closed another connection since.
+      (await testServer.connect()).end();
+      const hasEnded = () => testServer.closed.all.some(({ code }) => code === 'PEER_CLOSED');
+      await until(hasEnded, 'the end of another connection');
       answer('0');
       await until(() => taken.length === 2, 'the next');
       answer('3');
