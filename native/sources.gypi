@@ -4,9 +4,11 @@
       "native/core/acceptor.cc",
       "native/core/block.cc",
       "native/core/connection_directory.cc",
+      "native/core/connection_quotas.cc",
       "native/core/framing.cc",
       "native/core/handler_set.cc",
       "native/core/in_work.cc",
+      "native/core/ip_address.cc",
       "native/core/mute_state.cc",
       "native/core/processor.cc",
       "native/core/processor_channel.cc",
@@ -19,6 +21,7 @@
       "native/core/socket_server.cc"
     ],
     "posix_sources": [
+      "native/platform/ip_text.cc",
       "native/platform/posix_socket_ops.cc",
       "native/platform/spare_mappings.cc",
       "native/platform/system_memory.cc",

@@ -43,6 +43,8 @@ export const closeReasonNumbers = {
   FRAME_TIMEOUT: 19,
   /** The client has taken nothing of what is sent for `writeTimeoutMs`. */
   WRITE_TIMEOUT: 20,
+  /** There were more connections than `maxConnections`, and this one had been quiet for longest. */
+  TOO_MANY_CONNECTIONS: 21,
 } as const;
 
 export type CloseCode = keyof typeof closeReasonNumbers;
@@ -72,6 +74,7 @@ const messages: Record<CloseCode, string> = {
   IDLE_TIMEOUT: 'nothing was under way for connectionsMaxIdleMs',
   FRAME_TIMEOUT: 'a frame was not complete within frameTimeoutMs',
   WRITE_TIMEOUT: 'the client took nothing of what was sent for writeTimeoutMs',
+  TOO_MANY_CONNECTIONS: 'there are more connections than maxConnections',
 };
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */

@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import type { CloseCode } from './close-reason.js';
-import type { Limits } from './limits.js';
+import type { Timeouts } from './timeouts.js';
 
 /** What a connection waits for: the limit that says for how long, and what closes it then. */
 export interface Wait {
-  readonly limit: keyof Limits;
+  readonly limit: keyof Timeouts;
   readonly code: CloseCode;
 }
 
@@ -29,9 +29,9 @@ const shortestPauseMs = 5;
  * what has come while the loop was blocked, and stands in the kernel.
  */
 export class Expiry<Connection extends Expirable> {
-  readonly #limits: Limits;
   readonly #connections: Iterable<Connection>;
-  readonly #pauseMs: number;
+  #timeouts: Timeouts;
+  #pauseMs: number;
   readonly #clock: () => number;
   #now = 0;
   #lookedAt = 0;
@@ -40,17 +40,23 @@ export class Expiry<Connection extends Expirable> {
 
   /** @param clock milliseconds of a clock that goes on while the event loop is blocked */
   constructor(
-    limits: Limits,
+    timeouts: Timeouts,
     connections: Iterable<Connection>,
     clock = (): number => performance.now(),
   ) {
     this.#clock = clock;
-    this.#limits = limits;
     this.#connections = connections;
-    const timeouts = Object.values(limits).filter((ms) => ms > 0);
-    const pauseMs = Math.floor(Math.min(...timeouts) / looksPerTimeout);
-    this.#pauseMs =
-      timeouts.length === 0 ? 0 : Math.max(shortestPauseMs, Math.min(pauseMs, longestPauseMs));
+    this.#timeouts = timeouts;
+    this.#pauseMs = pauseFor(timeouts);
+  }
+
+  /** Goes for what is waited for already, too. */
+  update(timeouts: Timeouts): void {
+    const isLooking = this.#timer !== undefined;
+    this.stop();
+    this.#timeouts = timeouts;
+    this.#pauseMs = pauseFor(timeouts);
+    if (isLooking) this.start();
   }
 
   /** Milliseconds, behind by one pause at most. */
@@ -85,10 +91,18 @@ export class Expiry<Connection extends Expirable> {
     for (const connection of [...this.#connections]) {
       const wait = connection.awaited();
       if (wait === null) continue;
-      const timeoutMs = this.#limits[wait.limit];
+      const timeoutMs = this.#timeouts[wait.limit];
       // The clock may have been behind by a pause when it began.
       const isOver = this.#now - connection.since > timeoutMs + this.#pauseMs;
       if (timeoutMs > 0 && isOver) connection.expire(wait.code);
     }
   }
+}
+
+/** Between two looks; 0: there is nothing to look for. */
+function pauseFor(timeouts: Timeouts): number {
+  const inUse = Object.values(timeouts).filter((ms) => ms > 0);
+  if (inUse.length === 0) return 0;
+  const pauseMs = Math.floor(Math.min(...inUse) / looksPerTimeout);
+  return Math.max(shortestPauseMs, Math.min(pauseMs, longestPauseMs));
 }

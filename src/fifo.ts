@@ -15,6 +15,11 @@ export class Fifo<T> {
     return this.#items[this.#head];
   }
 
+  /** The item behind so many others. */
+  at(index: number): T | undefined {
+    return this.#items[this.#head + index];
+  }
+
   /** How many items stand before this one; -1 if it isn't here. */
   indexOf(item: T): number {
     const at = this.#items.indexOf(item, this.#head);

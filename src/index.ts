@@ -1,5 +1,6 @@
 export { type CloseCode, type CloseReason, closeReasonNumbers } from './close-reason.js';
 export type { Connection } from './connection.js';
+export type { ConnectionLimitOptions, ListenerLimitOptions } from './connection-limits.js';
 export { type ErrorCode, errorCodes, OdradekError } from './errors.js';
 export {
   custom,
@@ -14,7 +15,7 @@ export {
 export type { HandlerContext, HandlerModule } from './handler-pool/handler-module.js';
 export type { HandlerPoolOptions } from './handler-pool/handler-pool-options.js';
 export type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
-export type { LimitOptions } from './limits.js';
+export type { LimitChanges, LimitOptions } from './limits.js';
 export type {
   HandlerThreadMetrics,
   Metrics,
@@ -35,5 +36,6 @@ export {
   type ServerEvents,
   SocketServer,
 } from './socket-server.js';
+export type { TimeoutOptions } from './timeouts.js';
 export { isNativeAvailable, nativeUnavailabilityCause } from './transport/native/binding.js';
 export type { Address } from './transport.js';

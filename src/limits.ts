@@ -1,50 +1,77 @@
-import { checkTimeout } from './check.js';
+import { checkNames, invalidOption } from './check.js';
+import {
+  type ConnectionLimitOptions,
+  type ConnectionLimits,
+  checkConnectionLimits,
+  connectionLimitNames,
+  type LimitedListener,
+  type ListenerLimitOptions,
+  listenerLimitNames,
+} from './connection-limits.js';
+import { checkTimeouts, type TimeoutOptions, type Timeouts, timeoutNames } from './timeouts.js';
 
-/**
- * How long a client may leave the server waiting, in milliseconds: 1 to 2147483647, or 0 for ever. The
- * clocks stop while the server itself doesn't read from the connection, or has a request of it, so a
- * slow handler or a blocked thread costs no client its connection. A connection is closed up to an
- * eighth of the shortest time-out late, never early.
- */
-export interface LimitOptions {
-  /**
-   * Kafka's `connections.max.idle.ms`: nothing is under way on the connection. Default 600000, as
-   * Kafka's; then it is closed in order with `IDLE_TIMEOUT`.
-   */
-  connectionsMaxIdleMs?: number;
-  /**
-   * From the first byte of a frame to its last, so that half-sent frames don't stay for ever. Default
-   * 60000; then the connection is closed in order with `FRAME_TIMEOUT`. Kafka has none.
-   */
-  frameTimeoutMs?: number;
-  /**
-   * Since the client has last taken any of the bytes that wait to be sent. Default 60000; then the
-   * socket is closed at once with `WRITE_TIMEOUT`, and what it has not taken is lost. Kafka has none.
-   */
-  writeTimeoutMs?: number;
+/** By what a server protects itself: see docs/limits.md. */
+export interface LimitOptions extends TimeoutOptions, ConnectionLimitOptions {}
+
+/** What `updateLimits()` changes; what it doesn't name stays. */
+export interface LimitChanges extends LimitOptions {
+  /** By the listener's name. */
+  listeners?: Readonly<Record<string, ListenerLimitOptions>>;
 }
 
-export type Limits = Readonly<Required<LimitOptions>>;
+/** With every default filled in and every value checked. */
+export interface Limits {
+  readonly timeouts: Timeouts;
+  readonly connections: ConnectionLimits;
+}
 
 export const limitNames = [
-  'connectionsMaxIdleMs',
-  'frameTimeoutMs',
-  'writeTimeoutMs',
+  ...timeoutNames,
+  ...connectionLimitNames,
 ] as const satisfies readonly (keyof LimitOptions)[];
 
-const defaults: Limits = {
-  connectionsMaxIdleMs: 600_000,
-  frameTimeoutMs: 60_000,
-  writeTimeoutMs: 60_000,
-};
+/** A server's limits, which may be changed while it runs. */
+export class ChangeableLimits {
+  #options: LimitOptions;
+  #listeners: readonly LimitedListener[];
+  #current: Limits;
 
-/** Checks every limit and fills in the defaults, or throws `ERR_ODRADEK_INVALID_OPTION`. */
-export function checkLimits(options: LimitOptions): Limits {
-  const check = (name: keyof LimitOptions): number =>
-    checkTimeout(name, options[name] ?? defaults[name]);
+  /** Throws `ERR_ODRADEK_INVALID_OPTION` for a wrong limit. */
+  constructor(options: LimitOptions, listeners: readonly LimitedListener[]) {
+    this.#options = options;
+    this.#listeners = listeners;
+    this.#current = check(options, listeners);
+  }
+
+  get current(): Limits {
+    return this.#current;
+  }
+
+  /** All or nothing: throws `ERR_ODRADEK_INVALID_OPTION` for a wrong limit, and nothing has changed. */
+  change(changes: LimitChanges): Limits {
+    checkNames('updateLimits()', changes, [...limitNames, 'listeners']);
+    const { listeners: ofListeners = {}, ...ofServer } = changes;
+    const names = this.#listeners.map(({ name }) => name);
+    checkNames('listeners', ofListeners, names);
+    for (const [name, limits] of Object.entries(ofListeners)) {
+      if (typeof limits !== 'object') throw invalidOption(`listeners.${name}`, 'an object', limits);
+      checkNames(`listeners.${name}`, limits, listenerLimitNames);
+    }
+    const options = { ...this.#options, ...ofServer };
+    const listeners = this.#listeners.map((listener) => ({
+      ...listener,
+      ...ofListeners[listener.name],
+    }));
+    this.#current = check(options, listeners);
+    this.#options = options;
+    this.#listeners = listeners;
+    return this.#current;
+  }
+}
+
+function check(options: LimitOptions, listeners: readonly LimitedListener[]): Limits {
   return {
-    connectionsMaxIdleMs: check('connectionsMaxIdleMs'),
-    frameTimeoutMs: check('frameTimeoutMs'),
-    writeTimeoutMs: check('writeTimeoutMs'),
+    timeouts: checkTimeouts(options),
+    connections: checkConnectionLimits(options, listeners),
   };
 }

@@ -1,6 +1,8 @@
 /** A plain snapshot of a server's counters. Totals count from `start()`. */
-export interface Metrics extends TransportMetrics {
+export interface Metrics extends Omit<TransportMetrics, 'listeners'> {
   readonly transport: 'native' | 'js';
+  /** By listener, in their order. */
+  readonly listeners: readonly ListenerMetrics[];
   /** Requests in handlers' hands. */
   readonly requestsInFlight: number;
   readonly handlerErrorsTotal: number;
@@ -44,12 +46,38 @@ export interface HandlerThreadCounts {
   readonly idleMs: number;
 }
 
+/** What one listener did. */
+export interface ListenerMetrics extends Omit<ListenerCounts, 'blockedMs'> {
+  /**
+   * Kafka's AcceptorBlockedPercent: from 0 to 1, how much of the time a connection waited for a place,
+   * or for a rate.
+   */
+  readonly acceptorBlockedPercent: number;
+}
+
+export interface ListenerCounts {
+  readonly name: string;
+  /** Those that count against `maxConnections`. */
+  readonly connections: number;
+  readonly connectionsAcceptedTotal: number;
+  /** Closed at once: `maxConnectionsPerIp`, or there was no room to hold them back. */
+  readonly connectionsRefusedTotal: number;
+  /** Held back and then closed: `maxConnectionCreationRatePerIp`. */
+  readonly connectionsThrottledTotal: number;
+  /** Held back now. */
+  readonly throttledSockets: number;
+  /** For how long a connection waited for its place, in all. */
+  readonly blockedMs: number;
+}
+
 export interface TransportMetrics {
   /** Connections whose opening was reported and whose end was not. */
   readonly connections: number;
   readonly connectionsAcceptedTotal: number;
   readonly connectionsClosedTotal: number;
   readonly acceptErrorsTotal: number;
+  /** Connections closed with `TOO_MANY_CONNECTIONS`. */
+  readonly connectionsEvictedTotal: number;
   /** Frames completed. */
   readonly requestsTotal: number;
   /** Replies handed to the kernel in full (`noReply` included). */
@@ -65,6 +93,7 @@ export interface TransportMetrics {
   readonly pendingRequests: number;
   /** Connections that wait for room in the request queue. */
   readonly connectionsWaitingForRoom: number;
+  readonly listeners: readonly ListenerCounts[];
   /** One entry per processor; the js transport has one, the event loop. */
   readonly processors: readonly ProcessorCounts[];
 }

@@ -3,6 +3,11 @@ import { availableParallelism } from 'node:os';
 import { checkInteger, checkNames, checkTimeout, checkType, invalidOption } from './check.js';
 import type { CloseReason } from './close-reason.js';
 import type { Connection } from './connection.js';
+import {
+  type LimitedListener,
+  type ListenerLimitOptions,
+  listenerLimitNames,
+} from './connection-limits.js';
 import { OdradekError } from './errors.js';
 import { type Framing, isFraming, lengthPrefixed } from './framing.js';
 import {
@@ -10,7 +15,7 @@ import {
   type HandlerPoolOptions,
   type HandlerPoolSettings,
 } from './handler-pool/handler-pool-options.js';
-import { checkLimits, type LimitOptions, type Limits, limitNames } from './limits.js';
+import { ChangeableLimits, type LimitOptions, limitNames } from './limits.js';
 import type { closeConnection, Reply } from './reply.js';
 import { makeReplyFramer, type ReplyFramer } from './reply-framer.js';
 import type { Request } from './request.js';
@@ -26,7 +31,7 @@ type Decision = ConnectDecision | void;
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is void
 type MaybeReply = Reply | undefined | void;
 
-export interface ListenerOptions<State = unknown> {
+export interface ListenerOptions<State = unknown> extends ListenerLimitOptions {
   /** Unique among the listeners; default `'PLAINTEXT'`. */
   name?: string;
   /** An address or a host name; default `'127.0.0.1'`. `'0.0.0.0'` or `'::'` serves every interface. */
@@ -156,7 +161,7 @@ export interface Settings<State = unknown> {
   readonly maxInFlightPerConnection: number;
   readonly isolateBodies: boolean;
   readonly borrowBodies: boolean;
-  readonly limits: Limits;
+  readonly limits: ChangeableLimits;
   readonly transport: 'auto' | 'native' | 'js';
 }
 
@@ -199,6 +204,7 @@ const listenerOptionNames = [
   'framing',
   'frameReplies',
   'handler',
+  ...listenerLimitNames,
 ] as const satisfies readonly (keyof ListenerOptions)[];
 
 /** Checks every option and fills in the defaults, or throws `ERR_ODRADEK_INVALID_OPTION`. */
@@ -211,8 +217,9 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
   for (const hook of ['onConnect', 'onDisconnect', 'onHandlerError', 'handler'] as const) {
     checkType(hook, options[hook], 'function');
   }
+  const listeners = checkListeners(options);
   return {
-    listeners: checkListeners(options),
+    listeners,
     handlerPool: options.handlerPool === undefined ? null : checkHandlerPool(options.handlerPool),
     handlerTimeoutMs: checkTimeout('handlerTimeoutMs', options.handlerTimeoutMs ?? 0),
     onConnect: options.onConnect,
@@ -239,9 +246,20 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
       maxInFlightBound,
     ),
     ...checkBodies(options),
-    limits: checkLimits(options),
+    limits: new ChangeableLimits(options, limited(listeners, options.listeners)),
     transport,
   };
+}
+
+/** What each listener may do by itself. */
+function limited<State>(
+  listeners: readonly Listener<State>[],
+  options: readonly ListenerOptions<State>[],
+): LimitedListener[] {
+  return listeners.map(({ name }, index) => {
+    const { maxConnections, maxConnectionCreationRate } = options[index] as ListenerOptions<State>;
+    return { name, maxConnections, maxConnectionCreationRate };
+  });
 }
 
 /** @param hasPool handlers run on threads of their own */

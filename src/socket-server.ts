@@ -10,6 +10,7 @@ import { InThreadHandlerPool } from './handler-pool/in-thread-handler-pool.js';
 import type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
 import { makeWorkerPool, type WorkerPool } from './handler-pool/worker-pool.js';
 import { average, IdleMeters } from './idle-meter.js';
+import type { LimitChanges } from './limits.js';
 import type { Metrics } from './metrics.js';
 import {
   checkOptions,
@@ -213,6 +214,20 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   }
 
   /**
+   * Changes limits while the server runs, all of them or (on an error) none; what is not named stays,
+   * and `undefined` is the default again. They also go for what is open: time-outs for what is waited
+   * for already; connections above a lower `maxConnections` are closed, those that have been quiet for
+   * longest first, and those above the other limits stay.
+   *
+   * @throws OdradekError `ERR_ODRADEK_INVALID_OPTION` for a wrong limit, `ERR_ODRADEK_INVALID_STATE`
+   *   unless the server runs
+   */
+  updateLimits(changes: LimitChanges): void {
+    if (this.#state !== 'running') throw invalidState('updateLimits()', this.#state);
+    this.#transport.updateLimits(this.#settings.limits.change(changes));
+  }
+
+  /**
    * Where a listener is bound.
    *
    * @param listener its name; may be left out where there is only one
@@ -360,6 +375,11 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       ...processor,
       idlePercent: this.#idle.read(`processor ${processor.id}`, processor.idleMs, now),
     }));
+    const listeners = counts.listeners.map(({ blockedMs, ...listener }) => ({
+      ...listener,
+      acceptorBlockedPercent:
+        1 - this.#idle.read(`acceptor ${listener.name}`, now - blockedMs, now),
+    }));
     const threads = this.#workers?.threads.metrics() ?? [];
     const handlerThreads = threads.map((thread) => ({
       ...thread,
@@ -370,6 +390,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     return {
       transport: this.#transport.kind,
       ...counts,
+      listeners,
       processors,
       networkProcessorAvgIdlePercent: average(processors.map(({ idlePercent }) => idlePercent)),
       requestHandlerAvgIdlePercent:

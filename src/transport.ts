@@ -2,6 +2,7 @@ import type { CloseCode, CloseReason } from './close-reason.js';
 import type { ServerConnection } from './connection.js';
 import type { Framing } from './framing.js';
 import type { HandlerLinks, HandlerLinksEvents } from './handler-pool/thread-protocol.js';
+import type { Limits } from './limits.js';
 import type { TransportMetrics } from './metrics.js';
 import type { ServerRequest } from './request.js';
 
@@ -25,6 +26,9 @@ export interface Transport<State = unknown> {
    * rejects, and nothing has changed. Not called again before.
    */
   resizeNetworkThreads(threads: number): Promise<void>;
+
+  /** Other limits from now on. */
+  updateLimits(limits: Limits): void;
 
   /** Where a listener is bound, while it is. */
   address(listener: string): Address | undefined;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CloseCode } from '../src/close-reason.js';
 import { type Expirable, Expiry, type Wait } from '../src/expiry.js';
-import { checkLimits, type LimitOptions } from '../src/limits.js';
+import { checkTimeouts, type TimeoutOptions } from '../src/timeouts.js';
 
 const off = { connectionsMaxIdleMs: 0, frameTimeoutMs: 0, writeTimeoutMs: 0 };
 const idle: Wait = { limit: 'connectionsMaxIdleMs', code: 'IDLE_TIMEOUT' };
@@ -29,9 +29,9 @@ function pass(ms: number): void {
   }
 }
 
-function start(limits: LimitOptions) {
+function start(limits: TimeoutOptions) {
   const peers = new Set<Peer>();
-  const expiry = new Expiry(checkLimits({ ...off, ...limits }), peers, () => now);
+  const expiry = new Expiry(checkTimeouts({ ...off, ...limits }), peers, () => now);
   expiry.start();
   const join = () => {
     const peer = new Peer();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../platform/ip_text.h"
 #include "js.h"
 
 namespace odradek {
@@ -45,6 +46,47 @@ napi_value framingObject(napi_env env, const Framing& framing) {
   return object;
 }
 
+Timeouts readTimeouts(napi_env env, napi_value object) {
+  const auto milliseconds = [&](const char* name) {
+    return static_cast<int64_t>(js::toNumber(env, js::get(env, object, name))) * 1'000'000;
+  };
+  return {
+      .idle_ns = milliseconds("connectionsMaxIdleMs"),
+      .frame_ns = milliseconds("frameTimeoutMs"),
+      .write_ns = milliseconds("writeTimeoutMs"),
+  };
+}
+
+// Infinity: there is no limit.
+ConnectionLimits readConnectionLimits(napi_env env, napi_value object) {
+  const auto count = [&](napi_value of, const char* name) {
+    const double value = js::toNumber(env, js::get(env, of, name));
+    return value < kUnlimited ? static_cast<uint32_t>(value) : kUnlimited;
+  };
+  const auto forEach = [&](const char* name, auto take) {
+    napi_value array = js::get(env, object, name);
+    uint32_t length = 0;
+    napi_get_array_length(env, array, &length);
+    for (uint32_t i = 0; i < length; i++) take(js::get(env, array, i));
+  };
+  ConnectionLimits limits;
+  limits.max_connections = count(object, "maxConnections");
+  limits.max_connections_per_ip = count(object, "maxConnectionsPerIp");
+  limits.creation_rate = count(object, "maxConnectionCreationRate");
+  limits.creation_rate_per_ip = count(object, "maxConnectionCreationRatePerIp");
+  forEach("perIpOverrides", [&](napi_value from) {
+    const std::string range = js::toString(env, js::get(env, from, "text"));
+    limits.per_ip_overrides.push_back({parseIpRange(range), count(from, "maxConnections")});
+  });
+  forEach("listeners", [&](napi_value from) {
+    limits.listeners.push_back(
+        {.max_connections = count(from, "maxConnections"),
+         .creation_rate = count(from, "maxConnectionCreationRate"),
+         .is_protected = js::toBoolean(env, js::get(env, from, "isProtected"))});
+  });
+  return limits;
+}
+
 ServerConfig readServerConfig(napi_env env, napi_value object) {
   ServerConfig config;
   const auto number = [&](napi_value of, const char* name) {
@@ -54,15 +96,10 @@ ServerConfig readServerConfig(napi_env env, napi_value object) {
   config.queued_max_requests = number(object, "queuedMaxRequests");
   config.max_pending_requests = number(object, "maxPendingRequests");
   config.busy_poll_ns = int64_t{number(object, "busyPollUs")} * 1000;
-  const auto milliseconds = [&](const char* name) {
-    return static_cast<int64_t>(js::toNumber(env, js::get(env, object, name))) * 1'000'000;
-  };
-  config.timeouts = {
-      .idle_ns = milliseconds("connectionsMaxIdleMs"),
-      .frame_ns = milliseconds("frameTimeoutMs"),
-      .write_ns = milliseconds("writeTimeoutMs"),
-  };
-  config.max_in_flight_per_connection = number(object, "maxInFlightPerConnection");
+  config.timeouts = readTimeouts(env, js::get(env, object, "timeouts"));
+  config.connections = readConnectionLimits(env, js::get(env, object, "connections"));
+  config.max_in_flight_per_connection =
+      static_cast<uint16_t>(number(object, "maxInFlightPerConnection"));
   config.has_handler_pool = js::toBoolean(env, js::get(env, object, "hasHandlerPool"));
   config.has_affinity = js::toBoolean(env, js::get(env, object, "hasAffinity"));
   config.waits_for_accept = js::toBoolean(env, js::get(env, object, "waitsForAccept"));

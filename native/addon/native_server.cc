@@ -36,6 +36,7 @@ napi_value NativeServer::define(napi_env env) {
       method("takeBack", call<&NativeServer::takeBack>),
       method("resize", call<&NativeServer::resize>),
       method("isResizing", call<&NativeServer::isResizing>),
+      method("updateLimits", call<&NativeServer::updateLimits>),
       method("closeIdle", call<&NativeServer::closeIdle>),
       method("drain", call<&NativeServer::drain>),
       method("stop", call<&NativeServer::stop>),
@@ -398,6 +399,14 @@ napi_value NativeServer::isResizing(const napi_value*) {
   return js::boolean(env_, !has_ended_ && server_.isResizing());
 }
 
+// updateLimits(limits): { timeouts, connections }.
+napi_value NativeServer::updateLimits(const napi_value* arguments) {
+  if (has_ended_) return js::undefined(env_);
+  server_.updateLimits(readTimeouts(env_, js::get(env_, arguments[0], "timeouts")),
+                       readConnectionLimits(env_, js::get(env_, arguments[0], "connections")));
+  return js::undefined(env_);
+}
+
 napi_value NativeServer::closeIdle(const napi_value*) {
   if (!has_ended_) server_.closeIdle();
   return js::undefined(env_);
@@ -428,20 +437,12 @@ napi_value NativeServer::unref(const napi_value*) {
   return js::undefined(env_);
 }
 
-// counters(): { bound, queued, pending, accepted, acceptErrors, processors }.
+// counters(): { bound, queued, pending, acceptors, processors }.
 napi_value NativeServer::counters(const napi_value*) {
   napi_value object = js::object(env_);
-  uint64_t accepted = 0;
-  uint64_t errors = 0;
-  for (const auto& acceptor : server_.acceptors()) {
-    accepted += acceptor->counters().accepted.value();
-    errors += acceptor->counters().errors.value();
-  }
   const auto number = [&](napi_value target, const char* name, uint64_t value) {
     js::set(env_, target, name, js::number(env_, static_cast<double>(value)));
   };
-  number(object, "accepted", accepted);
-  number(object, "acceptErrors", errors);
   number(object, "queued", server_.requests().queued());
   number(object, "pending", server_.requests().pending());
   napi_value bound = js::array(env_);
@@ -452,6 +453,21 @@ napi_value NativeServer::counters(const napi_value*) {
     js::set(env_, bound, i, address);
   }
   js::set(env_, object, "bound", bound);
+  napi_value acceptors = js::array(env_);
+  for (uint32_t i = 0; i < server_.acceptors().size(); i++) {
+    const Acceptor& acceptor = *server_.acceptors()[i];
+    const AcceptorCounters& from = acceptor.counters();
+    napi_value to = js::object(env_);
+    number(to, "connections", server_.quotas().ofListener(static_cast<uint16_t>(i)));
+    number(to, "accepted", from.accepted.value());
+    number(to, "errors", from.errors.value());
+    number(to, "refused", from.refused.value());
+    number(to, "throttled", from.throttled.value());
+    number(to, "parked", from.parked.value());
+    number(to, "blockedUs", static_cast<uint64_t>(acceptor.blockedNs() / 1000));
+    js::set(env_, acceptors, i, to);
+  }
+  js::set(env_, object, "acceptors", acceptors);
   napi_value processors = js::array(env_);
   for (uint32_t i = 0; i < server_.processors().size(); i++) {
     const ProcessorCounters& from = server_.processors()[i]->counters();
@@ -471,6 +487,7 @@ napi_value NativeServer::counters(const napi_value*) {
     number(to, "bytesWritten", from.bytes_written.value());
     number(to, "waitingForRoom", from.waiting_for_room.value());
     number(to, "strayReplies", from.stray_replies.value());
+    number(to, "evicted", from.evicted.value());
     number(to, "idleUs", static_cast<uint64_t>(server_.processors()[i]->idleNs() / 1000));
     js::set(env_, processors, i, to);
   }

@@ -1,17 +1,20 @@
 #include "acceptor.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <utility>
 
 namespace odradek {
 
 Acceptor::Acceptor(uint32_t listener, Seams seams, const ProcessorList& processors,
-                   Consumer& consumer)
+                   ConnectionQuotas& quotas, Consumer& consumer)
     : listener_(listener),
       poller_(seams.poller),
       sockets_(seams.sockets),
       clock_(seams.clock),
       processors_(processors),
+      quotas_(quotas),
       consumer_(consumer) {}
 
 Acceptor::~Acceptor() { closeAll(); }
@@ -31,6 +34,7 @@ bool Acceptor::turn() {
   poll();
   if (lost_ == 0 && !stop_asked_.load(std::memory_order_acquire)) {
     acceptConnections();
+    closeParked();
     return true;
   }
   if (lost_ != 0) {
@@ -42,14 +46,7 @@ bool Acceptor::turn() {
 }
 
 void Acceptor::poll() {
-  const bool waits_for_room = in_hand_.fd >= 0 && !has_room_.load(std::memory_order_acquire);
-  int64_t timeout_ns = -1;
-  if (backoff_until_ns_ != 0) {
-    const int64_t left_ns = backoff_until_ns_ - clock_.now();
-    timeout_ns = left_ns > 0 ? left_ns : 0;
-  } else if (!waits_for_room && (is_readable_ || in_hand_.fd >= 0)) {
-    timeout_ns = 0;
-  }
+  int64_t timeout_ns = pollTimeout();
   if (timeout_ns != 0 && !doorbell_.trySleep()) timeout_ns = 0;
   const int count = poller_.wait(events_.data(), static_cast<int>(events_.size()), timeout_ns);
   doorbell_.awake();
@@ -57,8 +54,23 @@ void Acceptor::poll() {
   if (count > 0) is_readable_ = true;
 }
 
+// Below 0: until somebody rings.
+int64_t Acceptor::pollTimeout() const {
+  int64_t due_ns = parked_.empty() ? INT64_MAX : parked_.front().until_ns;
+  if (backoff_until_ns_ != 0) {
+    due_ns = std::min(due_ns, backoff_until_ns_);
+  } else if (in_hand_.fd >= 0) {
+    const bool is_rung = has_room_.load(std::memory_order_acquire);
+    due_ns = is_rung ? 0 : std::min(due_ns, blocked_until_ns_);
+  } else if (is_readable_) {
+    due_ns = 0;
+  }
+  if (due_ns == INT64_MAX) return -1;
+  return due_ns == 0 ? 0 : std::max<int64_t>(due_ns - clock_.now(), 0);
+}
+
 void Acceptor::acceptConnections() {
-  if (in_hand_.fd >= 0 && !handOver()) return;
+  if (in_hand_.fd >= 0 && !place()) return;
   if (backoff_until_ns_ != 0) {
     if (clock_.now() < backoff_until_ns_) return;
     backoff_until_ns_ = 0;
@@ -70,7 +82,7 @@ void Acceptor::acceptConnections() {
     connection.fd = sockets_.accept(fd_, &connection.local, &connection.remote);
     if (connection.fd >= 0) {
       in_hand_ = std::move(connection);
-      if (!handOver()) return;
+      if (!place()) return;
     } else {
       acceptFailed(-connection.fd);
     }
@@ -78,9 +90,76 @@ void Acceptor::acceptConnections() {
   }
 }
 
+// False: it has to wait in hand.
+bool Acceptor::place() {
+  has_room_.store(false, std::memory_order_release);
+  if (!in_hand_.admission.isGiven() && !admit()) return in_hand_.fd < 0;
+  return handOver();
+}
+
+// False: it has to wait, and nobody else is accepted meanwhile; or it was turned away.
+bool Acceptor::admit() {
+  const auto verdict =
+      quotas_.admit(static_cast<uint16_t>(listener_), in_hand_.remote.ip, clock_.now(), *this);
+  using Kind = ConnectionQuotas::Verdict::Kind;
+  if (verdict.kind == Kind::kWait) {
+    block(verdict.until_ns);
+    return false;
+  }
+  unblock();
+  if (verdict.kind == Kind::kAdmitted) {
+    in_hand_.admission = verdict.admission;
+    return true;
+  }
+  if (verdict.kind == Kind::kPark && parked_.size() < kMaxParked) {
+    counters_.throttled.add(1);
+    park(verdict.until_ns);
+  } else {
+    counters_.refused.add(1);
+    sockets_.close(in_hand_.fd);
+  }
+  in_hand_ = NewConnection();
+  return false;
+}
+
+void Acceptor::block(int64_t until_ns) {
+  blocked_until_ns_ = until_ns;
+  const bool is_new = blocked_since_ns_.load(std::memory_order_relaxed) < 0;
+  if (is_new) blocked_since_ns_.store(clock_.now(), std::memory_order_relaxed);
+}
+
+void Acceptor::unblock() {
+  blocked_until_ns_ = INT64_MAX;
+  const int64_t since_ns = blocked_since_ns_.load(std::memory_order_relaxed);
+  if (since_ns < 0) return;
+  blocked_ns_.add(static_cast<uint64_t>(clock_.now() - since_ns));
+  blocked_since_ns_.store(-1, std::memory_order_relaxed);
+}
+
+int64_t Acceptor::blockedNs() const {
+  const int64_t since_ns = blocked_since_ns_.load(std::memory_order_relaxed);
+  const auto blocked_ns = static_cast<int64_t>(blocked_ns_.value());
+  return since_ns < 0 ? blocked_ns : blocked_ns + clock_.now() - since_ns;
+}
+
+// The client is kept waiting before it is told, so that it doesn't come again at once.
+void Acceptor::park(int64_t until_ns) {
+  parked_.push_back({until_ns, in_hand_.fd});
+  std::ranges::push_heap(parked_, std::greater<>());
+  counters_.parked.add(1);
+}
+
+void Acceptor::closeParked() {
+  while (!parked_.empty() && parked_.front().until_ns <= clock_.now()) {
+    std::ranges::pop_heap(parked_, std::greater<>());
+    sockets_.close(parked_.back().fd);
+    parked_.pop_back();
+    counters_.parked.subtract(1);
+  }
+}
+
 // False: every queue is full. A processor will ring when it has room.
 bool Acceptor::handOver() {
-  has_room_.store(false, std::memory_order_release);
   const size_t count = processors_.size();
   size_t gone = 0;
   for (size_t i = 0; i < count; i++) {
@@ -90,13 +169,25 @@ bool Acceptor::handOver() {
     if (offer == Processor::Offer::kTaken) {
       counters_.accepted.add(1);
       in_hand_ = NewConnection();
+      if (quotas_.hasExcess()) makeRoom();
       return true;
     }
     if (offer == Processor::Offer::kGone) gone++;
   }
   if (gone < count) return false;
-  sockets_.close(std::exchange(in_hand_.fd, -1));
+  dropInHand();
   return true;
+}
+
+// A protected listener has taken more places than there are: others give theirs, wherever they are.
+void Acceptor::makeRoom() {
+  for (Processor* processor : processors_) processor->closeExcess();
+}
+
+void Acceptor::dropInHand() {
+  if (in_hand_.fd >= 0) sockets_.close(in_hand_.fd);
+  if (in_hand_.admission.isGiven()) quotas_.release(in_hand_.admission);
+  in_hand_ = NewConnection();
 }
 
 void Acceptor::acceptFailed(int error) {
@@ -150,7 +241,12 @@ bool Acceptor::shedOne() {
 void Acceptor::closeAll() {
   if (fd_ >= 0) sockets_.close(std::exchange(fd_, -1));
   if (spare_ >= 0) sockets_.close(std::exchange(spare_, -1));
-  if (in_hand_.fd >= 0) sockets_.close(std::exchange(in_hand_.fd, -1));
+  dropInHand();
+  quotas_.stopWaiting(*this);
+  unblock();
+  for (const Parked& parked : parked_) sockets_.close(parked.fd);
+  counters_.parked.subtract(parked_.size());
+  parked_.clear();
 }
 
 void Acceptor::stop() {

@@ -1,14 +1,16 @@
 // Kafka's Acceptor: accepts the connections of one listener and hands them to the processors,
-// round-robin. Survives every error of accept(); ends only when it is stopped or its poller is
-// lost. Can be stepped turn by turn without a thread.
+// round-robin, as ConnectionQuotas lets them. Survives every error of accept(); ends only when it
+// is stopped or its poller is lost. Can be stepped turn by turn without a thread.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include "bounds.h"
 #include "clock.h"
+#include "connection_quotas.h"
 #include "consumer.h"
 #include "counter.h"
 #include "poller.h"
@@ -21,6 +23,10 @@ namespace odradek {
 struct AcceptorCounters {
   // Connections that a processor took, and accepts that failed.
   Counter accepted, errors;
+  // Closed at once: their address has too many; held back: it sends too many.
+  Counter refused, throttled;
+  // Sockets that are held back now.
+  Counter parked;
 };
 
 class Acceptor final : public RoomListener {
@@ -31,7 +37,8 @@ class Acceptor final : public RoomListener {
     Clock& clock;
   };
 
-  Acceptor(uint32_t listener, Seams seams, const ProcessorList& processors, Consumer& consumer);
+  Acceptor(uint32_t listener, Seams seams, const ProcessorList& processors,
+           ConnectionQuotas& quotas, Consumer& consumer);
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
   ~Acceptor();
@@ -47,12 +54,29 @@ class Acceptor final : public RoomListener {
   void roomForConnections() override;
 
   const AcceptorCounters& counters() const { return counters_; }
+  // Any thread: for how long a connection has waited for a place, in all.
+  int64_t blockedNs() const;
 
  private:
+  struct Parked {
+    int64_t until_ns = 0;
+    int fd = -1;
+
+    bool operator>(const Parked& other) const { return until_ns > other.until_ns; }
+  };
+
   void poll();
+  int64_t pollTimeout() const;
   void acceptConnections();
-  void accepted(NewConnection connection);
+  bool place();
+  bool admit();
+  void park(int64_t until_ns);
+  void block(int64_t until_ns);
+  void unblock();
+  void closeParked();
   bool handOver();
+  void makeRoom();
+  void dropInHand();
   void acceptFailed(int error);
   bool shedOne();
   void closeAll();
@@ -64,6 +88,7 @@ class Acceptor final : public RoomListener {
   SocketOps& sockets_;
   Clock& clock_;
   const ProcessorList& processors_;
+  ConnectionQuotas& quotas_;
   Consumer& consumer_;
   AcceptorCounters counters_;
 
@@ -71,8 +96,13 @@ class Acceptor final : public RoomListener {
   int spare_ = -1;
   // Edge-triggered: there may be more to accept until accept() says EAGAIN.
   bool is_readable_ = false;
-  // Accepted, and every processor's queue was full.
+  // Accepted, and there was no place for it, or every processor's queue was full.
   NewConnection in_hand_;
+  // It may be let in from here on; INT64_MAX: we are rung.
+  int64_t blocked_until_ns_ = INT64_MAX;
+  // Sockets held back before they are closed, a heap: the earliest is first. (Kafka's has the
+  // latest first, so that the others wait for it.)
+  std::vector<Parked> parked_;
   size_t next_processor_ = 0;
   int64_t backoff_until_ns_ = 0;
   int lost_ = 0;
@@ -82,6 +112,9 @@ class Acceptor final : public RoomListener {
   Doorbell doorbell_;
   std::atomic<bool> stop_asked_{false};
   std::atomic<bool> has_room_{true};
+  Counter blocked_ns_;
+  // Below 0: nothing waits.
+  std::atomic<int64_t> blocked_since_ns_{-1};
 };
 
 }  // namespace odradek

@@ -69,6 +69,13 @@ inline constexpr uint32_t kNewConnectionQueue = 20;
 // Sockets accepted per turn of an acceptor: it looks at its doorbell in between.
 inline constexpr int kAcceptsPerTurn = 64;
 
+// Sockets that an acceptor holds back, of addresses that send too many: they count nowhere, so that
+// this is what such clients can take of the descriptors. One more is closed at once.
+inline constexpr size_t kMaxParked = 1024;
+
+// Listeners that a connection can name.
+inline constexpr uint32_t kMaxListeners = UINT16_MAX;
+
 // How long an acceptor waits when descriptors or memory ran out before it tries again.
 inline constexpr int64_t kAcceptBackoffNs = 100'000'000;
 

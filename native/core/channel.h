@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "connection_quotas.h"
 #include "early_replies.h"
 #include "framing.h"
 #include "handler_set.h"
@@ -51,8 +52,10 @@ struct Channel {
   Send send;
   EarlyReplies early;
 
+  // With `account`: by what it is counted.
+  uint16_t listener = 0;
   // Muted at this many frames that are not settled. Above 1 a connection is read on meanwhile.
-  uint32_t max_in_flight = 1;
+  uint16_t max_in_flight = 1;
   // Frames completed and not yet settled by a reply that left, or by the end.
   uint32_t outstanding = 0;
   uint32_t next_sequence = 0;
@@ -92,6 +95,8 @@ struct Channel {
   bool has_grace : 1 = false;
   // Closing: requests still in handlers' hands are not waited for, and their replies don't leave.
   bool is_cut : 1 = false;
+  // Closed since there are too many connections.
+  bool is_excess : 1 = false;
 
   // Whether the processor's lists of this turn have it already.
   bool in_ready : 1 = false;
@@ -108,8 +113,10 @@ struct Channel {
   int64_t since_ns = 0;
   // How much input was discarded.
   uint32_t lingered_bytes = 0;
+  uint32_t account = Admission::kNoAccount;
 
   bool isMuted() const { return mute != MuteState::kNotMuted; }
+  Admission admission() const { return {account, listener}; }
   bool isLive() const { return life == Life::kOpen || life == Life::kClosing; }
   void on(MuteEvent event) { mute = afterEvent(mute, event); }
 };

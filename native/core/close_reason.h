@@ -28,6 +28,7 @@ enum class CloseReason : uint8_t {
   kIdleTimeout = 18,
   kFrameTimeout = 19,
   kWriteTimeout = 20,
+  kTooManyConnections = 21,
 };
 
 }  // namespace odradek

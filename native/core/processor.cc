@@ -20,8 +20,8 @@ void bringTogether(std::vector<Request>& requests) {
 }  // namespace
 
 Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs,
-                     RequestChannel& requests, Handovers& handovers, Consumer& consumer,
-                     ProcessorOptions options)
+                     RequestChannel& requests, Handovers& handovers, ConnectionQuotas& quotas,
+                     Consumer& consumer, ProcessorOptions options)
     : id_(id),
       options_(options),
       poller_(seams.poller),
@@ -30,10 +30,12 @@ Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> config
       memory_(seams.memory),
       configs_(std::move(configs)),
       requests_(requests),
+      quotas_(quotas),
       consumer_(consumer),
       pool_(SlabPool::make(seams.memory)),
       slab_(pool_),
-      shortest_timeout_ns_(options.timeouts.shortest()),
+      timeouts_(options.timeouts),
+      shortest_timeout_ns_(timeouts_.shortest()),
       handovers_(handovers) {
   ODRADEK_REQUIRE(pool_ != nullptr);
 }
@@ -45,9 +47,9 @@ Processor::~Processor() {
     if (batch->handover != nullptr) adoptAll(*batch);
     dropBatch(std::exchange(batch, batch->next));
   }
-  while (!new_connections_.empty()) sockets_.close(new_connections_.pop().fd);
+  while (!new_connections_.empty()) refuse(new_connections_.pop());
   for (auto& channel : slots_) {
-    if (channel != nullptr && channel->fd >= 0) sockets_.close(channel->fd);
+    if (channel != nullptr) closeDescriptor(*channel);
   }
   slots_.clear();
   for (Request& request : completed_receives_) request.block->release();
@@ -161,8 +163,10 @@ void Processor::processDisconnected() {
   consumer_.ring();
 }
 
-// Those that outstayed their linger, or whose peers are waited for no more.
+// Those that outstayed their linger, whose peers are waited for no more, or that are too many.
 void Processor::closeExcessConnections() {
+  if (quotas_.hasExcess()) evictExcess();
+  takeTimeouts();
   closeExpired();
   closeIdleIfAsked();
   if (lingerers_.empty()) return;
@@ -474,7 +478,7 @@ void Processor::closeAll(CloseReason reason) {
   for (auto& channel : slots_) {
     if (channel == nullptr) continue;
     if (channel->reason == CloseReason::kNone) channel->reason = reason;
-    if (channel->fd >= 0) sockets_.close(std::exchange(channel->fd, -1));
+    closeDescriptor(*channel);
     // Threads of a pool have requests of it, though they may have said nothing about it yet.
     if (channel->outstanding > 0) channel->handler_places = UINT64_MAX;
     kept_change_ -= static_cast<int32_t>(channel->early.settles());

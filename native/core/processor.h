@@ -18,6 +18,7 @@
 #include "channel.h"
 #include "clock.h"
 #include "connection_directory.h"
+#include "connection_quotas.h"
 #include "consumer.h"
 #include "counter.h"
 #include "gate.h"
@@ -37,7 +38,7 @@ struct ChannelConfig {
   // Connections are read only after an accept command (the service has an onConnect).
   bool waits_for_accept = false;
   // A connection is read while fewer of its frames than this are unsettled.
-  uint32_t max_in_flight = 1;
+  uint16_t max_in_flight = 1;
 };
 
 // An accepted socket on its way to a processor.
@@ -46,15 +47,7 @@ struct NewConnection {
   uint32_t listener = 0;
   Endpoint local;
   Endpoint remote;
-};
-
-// Told, by a processor's thread, that its queue of new connections has room again.
-class RoomListener {
- public:
-  virtual void roomForConnections() = 0;
-
- protected:
-  ~RoomListener() = default;
+  Admission admission;
 };
 
 struct ProcessorCounters {
@@ -62,8 +55,8 @@ struct ProcessorCounters {
   Counter bytes_read, bytes_written;
   Counter opened, closed, requests, responses;
   Counter connections, waiting_for_room, stray_replies;
-  // Closed since their peers left them waiting for too long.
-  Counter expired;
+  // Closed since their peers left them waiting for too long; and since there were too many.
+  Counter expired, evicted;
 };
 
 struct ProcessorOptions {
@@ -86,7 +79,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   enum class Offer : uint8_t { kTaken, kFull, kGone };
 
   Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs, RequestChannel& requests,
-            Handovers& handovers, Consumer& consumer, ProcessorOptions options = {});
+            Handovers& handovers, ConnectionQuotas& quotas, Consumer& consumer,
+            ProcessorOptions options = {});
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
   ~Processor();
@@ -117,6 +111,12 @@ class Processor final : public FrameSink, public PermitWaiter {
 
   // Any thread: close, in order, each connection on which nothing is under way.
   void closeIdle();
+
+  // Any thread: from now on, also for what is waited for already.
+  void setTimeouts(const Timeouts& timeouts);
+
+  // Any thread: there are more connections than there may be, see ConnectionQuotas::takeExcess().
+  void closeExcess() { wakeUp(); }
 
   // Any thread: end the loop, closing every connection with `reason`.
   void stop(CloseReason reason);
@@ -175,8 +175,12 @@ class Processor final : public FrameSink, public PermitWaiter {
   Wait waitOf(const Channel& channel) const;
   void closeIdleIfAsked();
   void noteSeen(int count);
+  void takeTimeouts();
   void closeExpired();
   void closeIfExpired(Channel& channel);
+
+  // Too many connections (processor_expiry.cc).
+  void evictExcess();
 
   // FrameSink: the frames of current_.
   bool admit() override;
@@ -246,6 +250,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void discardInput(Channel& channel);
   void fail(Channel& channel, CloseReason reason, int error);
   void closeSocket(Channel& channel);
+  void closeDescriptor(Channel& channel);
   void markReady(Channel& channel);
   void markCompletedSend(Channel& channel);
   void markDisconnected(Channel& channel);
@@ -274,6 +279,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   Memory& memory_;
   const std::vector<ChannelConfig> configs_;
   RequestChannel& requests_;
+  ConnectionQuotas& quotas_;
   Consumer& consumer_;
   ProcessorCounters counters_;
 
@@ -315,7 +321,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   int32_t kept_change_ = 0;
   // Earliest deadline first.
   Ring<Place> lingerers_;
-  const int64_t shortest_timeout_ns_;
+  Timeouts timeouts_;
+  int64_t shortest_timeout_ns_;
   int64_t sweep_due_ns_ = INT64_MAX;
   // The time of the sweep that comes behind the next poll; 0: none does.
   int64_t sweep_at_ns_ = 0;
@@ -336,6 +343,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   std::atomic<int64_t> asleep_since_ns_{-1};
   std::atomic<bool> drain_asked_{false};
   std::atomic<bool> close_idle_asked_{false};
+  std::atomic<bool> timeouts_asked_{false};
   std::atomic<bool> permits_granted_{false};
   std::atomic<CloseReason> stop_asked_{CloseReason::kNone};
   std::atomic<bool> leave_asked_{false};
@@ -343,6 +351,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   std::atomic<bool> has_left_{false};
   std::mutex connections_mutex_;
   bool has_doors_open_ = true;
+  Timeouts asked_timeouts_;
   Ring<NewConnection> new_connections_;
   std::vector<RoomListener*> room_listeners_;
 

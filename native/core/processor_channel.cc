@@ -35,6 +35,8 @@ void Processor::configure(NewConnection& connection) {
   channel->id = {id_, channel->place.slot, channel->place.generation};
   const ChannelConfig& config = configs_[connection.listener];
   channel->fd = connection.fd;
+  channel->account = connection.admission.account;
+  channel->listener = connection.admission.listener;
   channel->framing = config.framing;
   channel->max_in_flight = config.max_in_flight;
   channel->mute = config.waits_for_accept ? MuteState::kMuted : MuteState::kNotMuted;
@@ -70,6 +72,7 @@ void Processor::configure(NewConnection& connection) {
 // The service never hears of it.
 void Processor::refuse(const NewConnection& connection) {
   sockets_.close(connection.fd);
+  if (connection.admission.isGiven()) quotas_.release(connection.admission);
   counters_.closed.add(1);
 }
 
@@ -306,7 +309,7 @@ void Processor::framed(Channel& channel, Receive::Outcome outcome) {
 uint32_t Processor::framesPerBatch(const Channel& channel) const {
   const bool is_shared = requests_.hasPool() && !requests_.hasAffinity();
   if (is_shared && channel.max_in_flight > 1) return channel.max_in_flight;
-  return std::max(kFramesPerBatch, channel.max_in_flight);
+  return std::max<uint32_t>(kFramesPerBatch, channel.max_in_flight);
 }
 
 bool Processor::admit() {
@@ -494,9 +497,18 @@ void Processor::fail(Channel& channel, CloseReason reason, int error) {
 }
 
 void Processor::closeSocket(Channel& channel) {
-  sockets_.close(std::exchange(channel.fd, -1));
+  closeDescriptor(channel);
   channel.life = Channel::Life::kDead;
   if (channel.outstanding == 0) markDisconnected(channel);
+}
+
+// With it goes its place among the connections that there may be.
+void Processor::closeDescriptor(Channel& channel) {
+  if (channel.fd < 0) return;
+  sockets_.close(std::exchange(channel.fd, -1));
+  if (!channel.admission().isGiven()) return;
+  quotas_.release(channel.admission(), channel.is_excess);
+  channel.account = Admission::kNoAccount;
 }
 
 // --- The lists of a turn -----------------------------------------------------------------------

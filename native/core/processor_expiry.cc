@@ -1,7 +1,11 @@
-// Connections whose peers leave the server waiting for too long. There is no timer for each: what
-// happens on a connection only notes the time, and a sweep over all of them, as late as none can be
-// due before it, finds those that are.
+// Connections that are closed for the others' sake: since their peers leave the server waiting for
+// too long, or since there are too many.
+//
+// There is no timer for each: what happens on a connection only notes the time, and a sweep over
+// all of them, as late as none can be due before it, finds those that are.
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "bounds.h"
 #include "processor.h"
@@ -25,7 +29,7 @@ void Processor::noteFrameBytes(Channel& channel) {
     channel.has_grace = options_.sleeps_elsewhere;
     return startClock(channel);
   }
-  if (!channel.has_grace || now_ns_ - channel.since_ns < options_.timeouts.frame_ns) return;
+  if (!channel.has_grace || now_ns_ - channel.since_ns < timeouts_.frame_ns) return;
   channel.has_grace = false;
   startClock(channel);
 }
@@ -43,14 +47,13 @@ Processor::Awaited Processor::awaitedOf(const Channel& channel) const {
 }
 
 Processor::Wait Processor::waitOf(const Channel& channel) const {
-  const Timeouts& timeouts = options_.timeouts;
   switch (awaitedOf(channel)) {
     case Awaited::kRequest:
-      return {timeouts.idle_ns, CloseReason::kIdleTimeout};
+      return {timeouts_.idle_ns, CloseReason::kIdleTimeout};
     case Awaited::kRestOfFrame:
-      return {timeouts.frame_ns, CloseReason::kFrameTimeout};
+      return {timeouts_.frame_ns, CloseReason::kFrameTimeout};
     case Awaited::kRoomToWrite:
-      return {timeouts.write_ns, CloseReason::kWriteTimeout};
+      return {timeouts_.write_ns, CloseReason::kWriteTimeout};
     case Awaited::kNothing:
       break;
   }
@@ -69,6 +72,27 @@ void Processor::closeIdleIfAsked() {
     const bool is_idle = channel != nullptr && awaitedOf(*channel) == Awaited::kRequest;
     if (is_idle) beginClose(*channel, CloseReason::kClosedByService);
   }
+}
+
+void Processor::setTimeouts(const Timeouts& timeouts) {
+  {
+    std::lock_guard lock(connections_mutex_);
+    asked_timeouts_ = timeouts;
+    timeouts_asked_.store(true, std::memory_order_relaxed);
+  }
+  wakeUp();
+}
+
+void Processor::takeTimeouts() {
+  if (!timeouts_asked_.load(std::memory_order_relaxed)) return;
+  {
+    std::lock_guard lock(connections_mutex_);
+    timeouts_ = asked_timeouts_;
+    timeouts_asked_.store(false, std::memory_order_relaxed);
+  }
+  shortest_timeout_ns_ = timeouts_.shortest();
+  sweep_at_ns_ = 0;
+  sweep_due_ns_ = shortest_timeout_ns_ == INT64_MAX ? INT64_MAX : now_ns_;
 }
 
 // A poll that has room left has told of everything; of those that are full so many tell of every
@@ -109,6 +133,32 @@ void Processor::closeIfExpired(Channel& channel) {
   counters_.expired.add(1);
   if (wait.reason == CloseReason::kWriteTimeout) return fail(channel, wait.reason, 0);
   beginClose(channel, wait.reason);
+}
+
+// --- Too many ----------------------------------------------------------------------------------
+
+// Kafka's lowestPriorityChannel: those that are closing already, then those that have been quiet
+// for longest, on listeners that are not protected. (Kafka cuts one a turn; ours end in order.)
+void Processor::evictExcess() {
+  std::vector<Channel*> candidates;
+  for (auto& channel : slots_) {
+    const bool may_go = channel != nullptr && channel->fd >= 0 && !channel->is_excess &&
+                        channel->admission().isGiven() && !quotas_.isProtected(channel->listener);
+    if (may_go) candidates.push_back(channel.get());
+  }
+  const auto rank = [this](const Channel* channel) {
+    if (channel->life != Channel::Life::kOpen) return 0;
+    return awaitedOf(*channel) == Awaited::kRequest ? 1 : 2;
+  };
+  std::ranges::stable_sort(candidates, [&](const Channel* one, const Channel* other) {
+    return std::pair(rank(one), one->since_ns) < std::pair(rank(other), other->since_ns);
+  });
+  candidates.resize(quotas_.takeExcess(static_cast<uint32_t>(candidates.size())));
+  for (Channel* channel : candidates) {
+    channel->is_excess = true;
+    counters_.evicted.add(1);
+    beginClose(*channel, CloseReason::kTooManyConnections);
+  }
 }
 
 }  // namespace odradek

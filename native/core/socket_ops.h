@@ -7,11 +7,15 @@
 #include <cstdint>
 #include <string>
 
+#include "ip_address.h"
+
 namespace odradek {
 
 struct Endpoint {
   std::string host;
   uint16_t port = 0;
+  // The host's address, where the kernel has told it.
+  IpAddress ip = {};
 };
 
 class SocketOps {

@@ -35,7 +35,9 @@ SocketServer::SocketServer(ServerConfig config, Platform& platform, Consumer& co
       platform_(platform),
       consumer_(consumer),
       requests_(config_.queued_max_requests, config_.max_pending_requests, consumer,
-                handlerSet(config_)) {}
+                handlerSet(config_)),
+      quotas_(config_.connections),
+      timeouts_(config_.timeouts) {}
 
 SocketServer::~SocketServer() { stop(CloseReason::kDeadline); }
 
@@ -80,12 +82,12 @@ StartError SocketServer::makeProcessor() {
   const ProcessorOptions options = {
       .sleeps_elsewhere = config_.network_threads == 0,
       .busy_poll_ns = config_.busy_poll_ns,
-      .timeouts = config_.timeouts,
+      .timeouts = timeouts_,
   };
   auto poller = platform_.makePoller();
   auto processor = std::make_unique<Processor>(
       id, Processor::Seams{*poller, platform_.sockets(), platform_.clock(), platform_.memory()},
-      channels_, requests_, handovers_, consumer_, options);
+      channels_, requests_, handovers_, quotas_, consumer_, options);
   const int error = processor->open();
   if (error != 0) return threadError("poller", error);
   processor_pollers_.push_back(std::move(poller));
@@ -106,7 +108,7 @@ StartError SocketServer::openListeners() {
     acceptors_.push_back(std::make_unique<Acceptor>(
         static_cast<uint32_t>(i),
         Acceptor::Seams{*acceptor_pollers_.back(), platform_.sockets(), platform_.clock()},
-        processors_, consumer_));
+        processors_, quotas_, consumer_));
     const int error = acceptors_.back()->open(fd);
     if (error != 0) return threadError("poller", error);
   }
@@ -153,6 +155,13 @@ void SocketServer::drain() {
 
 void SocketServer::closeIdle() {
   for (Processor* processor : processors_) processor->closeIdle();
+}
+
+void SocketServer::updateLimits(const Timeouts& timeouts, ConnectionLimits connections) {
+  timeouts_ = timeouts;
+  quotas_.update(std::move(connections));
+  // Wakes them, and they look for what is too many, too.
+  for (Processor* processor : processors_) processor->setTimeouts(timeouts);
 }
 
 void SocketServer::stop(CloseReason reason) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "acceptor.h"
+#include "connection_quotas.h"
 #include "consumer.h"
 #include "framing.h"
 #include "handovers.h"
@@ -46,12 +47,13 @@ struct ServerConfig {
   uint32_t max_pending_requests = 65536;
   bool waits_for_accept = false;
   int64_t busy_poll_ns = 0;
-  uint32_t max_in_flight_per_connection = 1;
+  uint16_t max_in_flight_per_connection = 1;
   // Requests are claimed by handler threads of their own; else by the server's consumer.
   bool has_handler_pool = false;
   // Each connection's requests go to one of them.
   bool has_affinity = false;
   Timeouts timeouts;
+  ConnectionLimits connections;
 };
 
 // Why start() failed: which step, for which listener (-1: none), with which errno.
@@ -88,6 +90,10 @@ class SocketServer final : public CommandSink {
   // Closes, in order, the connections on which nothing is under way.
   void closeIdle();
 
+  // From now on: how long peers may be waited for, how many connections there may be, and how fast
+  // they may come.
+  void updateLimits(const Timeouts& timeouts, ConnectionLimits connections);
+
   // Ends every loop, closing what is open with `reason`. Idempotent.
   void stop(CloseReason reason);
 
@@ -118,6 +124,7 @@ class SocketServer final : public CommandSink {
 
   const ServerConfig& config() const { return config_; }
   RequestChannel& requests() { return requests_; }
+  const ConnectionQuotas& quotas() const { return quotas_; }
   // By place; null where there is no thread.
   const std::vector<std::shared_ptr<RequestHandler>>& handlers() const { return handlers_; }
   const std::vector<Endpoint>& bound() const { return bound_; }
@@ -147,6 +154,8 @@ class SocketServer final : public CommandSink {
   std::vector<std::shared_ptr<RequestHandler>> handlers_;
   std::vector<Endpoint> bound_;
   Handovers handovers_;
+  ConnectionQuotas quotas_;
+  Timeouts timeouts_;
   std::vector<ChannelConfig> channels_;
   // Pollers outlive the loops that other threads may still wake.
   std::vector<std::unique_ptr<Poller>> processor_pollers_;

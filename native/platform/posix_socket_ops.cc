@@ -45,10 +45,13 @@ Endpoint format(const Address& address) {
   if (address.storage.ss_family == AF_INET) {
     const auto* v4 = reinterpret_cast<const sockaddr_in*>(&address.storage);
     ::inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text));
+    endpoint.ip = IpAddress::v4(0, 0, 0, 0);
+    std::memcpy(&endpoint.ip.bytes[12], &v4->sin_addr, 4);
     endpoint.port = ntohs(v4->sin_port);
   } else if (address.storage.ss_family == AF_INET6) {
     const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&address.storage);
     ::inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text));
+    std::memcpy(endpoint.ip.bytes.data(), &v6->sin6_addr, endpoint.ip.bytes.size());
     endpoint.port = ntohs(v6->sin6_port);
   }
   endpoint.host = text;

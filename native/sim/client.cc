@@ -296,6 +296,8 @@ bool Client::explains(const Event& event) const {
               switch_frame_ != SIZE_MAX);
     case CloseReason::kWriteTimeout:
       return timeouts.write_ns > 0 && was_blocked_;
+    case CloseReason::kTooManyConnections:
+      return stage_.plan.connections.max_connections != kUnlimited || stage_.plan.limit_changes > 0;
     case CloseReason::kFrameTooLarge:
     case CloseReason::kFrameLengthInvalid:
     case CloseReason::kFrameInvalid:
@@ -315,7 +317,9 @@ void Client::closed(const Event& event, uint32_t unanswered, bool is_stopped) {
   was_stopped_ = is_stopped;
   if (!isWithoutFaults() || is_stopped) return;
   // Requests withdrawn from a connection that was closing already are among the unanswered.
-  if (event.reason == CloseReason::kOutOfMemory && has_switched_) return;
+  const bool may_be_withdrawn =
+      event.reason == CloseReason::kOutOfMemory || event.reason == CloseReason::kTooManyConnections;
+  if (may_be_withdrawn && has_switched_) return;
   SIM_CHECK(stage_.trace, "unanswered-counted", event.count == unanswered,
             "client %u: %u requests reported unanswered, %u were", number_, event.count,
             unanswered);
@@ -342,10 +346,10 @@ void Client::checkOrderlyEnd() const {
   SIM_CHECK(stage_.trace, "orderly-end", outlived || !socket_.sawReset(),
             "client %u: an orderly close reached it as a reset", number_);
   if (socket_.sawReset()) return;
-  // Drained while onConnect was still deciding.
-  if (reason_ == CloseReason::kServerClosed && received_ == 0 && expected_.size() == greeting_) {
-    return;
-  }
+  // Drained, or one too many, while onConnect was still deciding.
+  const bool may_come_early =
+      reason_ == CloseReason::kServerClosed || reason_ == CloseReason::kTooManyConnections;
+  if (may_come_early && received_ == 0 && expected_.size() == greeting_) return;
   SIM_CHECK(stage_.trace, "orderly-end", received_ == expected_.size() && socket_.sawEnd(),
             "client %u: the connection ended after %zu of %zu reply bytes", number_, received_,
             expected_.size());

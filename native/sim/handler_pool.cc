@@ -33,7 +33,7 @@ void HandlerPool::open(uint32_t place) {
   if (threads_.size() <= place) threads_.resize(place + 1);
   is_retired_.resize(threads_.size());
   const Plan& plan = stage_.plan;
-  const uint32_t run = std::max(kFramesPerBatch, plan.max_in_flight);
+  const uint32_t run = std::max<uint32_t>(kFramesPerBatch, plan.max_in_flight);
   const uint32_t capacity = (plan.pool_concurrency + 1) * run;
   auto thread = std::make_unique<Thread>();
   thread->marks.resize(capacity + 1);

@@ -99,7 +99,31 @@ void chooseTimeouts(uint64_t seed, Plan& plan) {
   }
 }
 
+void chooseConnectionLimits(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x71756f74);
+  if (!random.chance(300)) return;
+  plan.connections = makeConnectionLimits(random, plan.framings.size());
+  if (random.chance(500)) plan.limit_changes = random.between(20, 300);
+}
+
 }  // namespace
+
+ConnectionLimits makeConnectionLimits(Random& random, size_t listeners) {
+  const auto count = [&] { return random.pick<uint32_t>({1, 3, 8, 20, kUnlimited}); };
+  const auto rate = [&] { return random.pick<uint32_t>({3, 50, 1000, kUnlimited, kUnlimited}); };
+  ConnectionLimits limits;
+  if (random.chance(500)) limits.max_connections = count();
+  if (random.chance(300)) limits.max_connections_per_ip = count();
+  if (random.chance(400)) limits.creation_rate = rate();
+  if (random.chance(300)) limits.creation_rate_per_ip = rate();
+  limits.listeners.resize(listeners);
+  for (ListenerLimits& listener : limits.listeners) {
+    if (random.chance(300)) listener.max_connections = count();
+    if (random.chance(300)) listener.creation_rate = rate();
+  }
+  if (listeners > 1) limits.listeners.back().is_protected = random.chance(400);
+  return limits;
+}
 
 Plan makePlan(uint64_t seed, Random& random) {
   Plan plan;
@@ -110,7 +134,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   plan.queued_max_requests = random.pick<uint32_t>({1, 2, 5, 64, 65, 500, 500});
   plan.max_pending_requests = random.pick<uint32_t>({1, 3, 20, 65536, 65536});
   plan.waits_for_accept = random.chance(250);
-  plan.max_in_flight = random.pick<uint32_t>({1, 1, 1, 2, 5, 64, 100});
+  plan.max_in_flight = random.pick<uint16_t>({1, 1, 1, 2, 5, 64, 100});
   // Now and then a storm, beyond what a processor's queue of new connections holds.
   plan.clients = random.chance(100) ? random.between(30, 60) : random.between(8, 24);
   plan.steps = random.between(250, 900);
@@ -125,6 +149,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   chooseRates(random, plan);
   choosePool(seed, plan);
   chooseTimeouts(seed, plan);
+  chooseConnectionLimits(seed, plan);
   return plan;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../core/connection_quotas.h"
 #include "../core/framing.h"
 #include "../core/timeouts.h"
 #include "fault.h"
@@ -27,7 +28,7 @@ struct Plan {
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
   bool waits_for_accept = false;
-  uint32_t max_in_flight = 1;
+  uint16_t max_in_flight = 1;
 
   uint32_t clients = 8;
   uint32_t steps = 300;
@@ -39,6 +40,9 @@ struct Plan {
   std::array<uint32_t, kFaults> rates{};
   int64_t busy_poll_ns = 0;
   Timeouts timeouts;
+  ConnectionLimits connections;
+  // Of 1000 disturbances, how many change the limits of connections.
+  uint32_t limit_changes = 0;
   // Of 1000 system calls, how many let other threads run first.
   uint32_t preemptions = 0;
   // Of 1000 requests, how many are answered later than in the turn that brought them.
@@ -56,6 +60,9 @@ struct Plan {
 
   uint32_t rate(Fault fault) const { return rates[static_cast<size_t>(fault)]; }
 };
+
+// Such as now and then keep somebody out.
+ConnectionLimits makeConnectionLimits(Random& random, size_t listeners);
 
 // `random` goes on to choose the steps.
 Plan makePlan(uint64_t seed, Random& random);

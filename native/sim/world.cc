@@ -18,13 +18,18 @@ std::unique_ptr<HandlerSet> makeHandlerSet(const Plan& plan, const HandlerSet** 
   return made;
 }
 
+// Some connections are closed before anybody hears of them.
+bool turnsAway(const ConnectionLimits& limits) {
+  return limits.max_connections_per_ip != kUnlimited || limits.creation_rate_per_ip != kUnlimited;
+}
+
 }  // namespace
 
 World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
                                         const std::vector<ChannelConfig>& configs)
     : poller(world.stage_),
       processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, configs,
-                world.requests_, world.handovers_, world.handlers_,
+                world.requests_, world.handovers_, world.quotas_, world.handlers_,
                 {.sleeps_elsewhere = world.plan_.is_threadless,
                  .busy_poll_ns = world.plan_.busy_poll_ns,
                  .timeouts = world.plan_.timeouts}),
@@ -33,7 +38,7 @@ World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
 World::AcceptorThread::AcceptorThread(uint32_t listener, World& world)
     : poller(world.stage_),
       acceptor(listener, {poller, world.sockets_, world.kernel_.clock}, world.processor_list_,
-               world.handlers_),
+               world.quotas_, world.handlers_),
       loop("acceptor", listener, world.stage_, poller, [this] { return acceptor.turn(); }) {}
 
 World::World(uint64_t seed, bool is_loud, Tally& tally)
@@ -46,6 +51,9 @@ World::World(uint64_t seed, bool is_loud, Tally& tally)
       memory_(stage_),
       requests_(plan_.queued_max_requests, plan_.max_pending_requests, handlers_,
                 makeHandlerSet(plan_, &handler_set_)),
+      limits_(plan_.connections),
+      turns_away_(turnsAway(limits_)),
+      quotas_(limits_),
       handlers_(stage_, requests_, processor_list_) {}
 
 World::~World() = default;
@@ -105,6 +113,7 @@ void World::connect() {
   const auto number = static_cast<uint32_t>(clients_.size());
   const uint32_t listener = random_.below(static_cast<uint32_t>(listeners_.size()));
   test::FakeConnection& socket = kernel_.connect(*listeners_[listener]);
+  socket.ip = IpAddress::v4(10, 0, 0, static_cast<uint8_t>(number % 3));
   clients_.push_back(std::make_unique<Client>(stage_, number, listener, socket));
   sockets_.watch(*clients_.back());
   handlers_.expect(socket.port, *clients_.back());
@@ -171,6 +180,8 @@ void World::checkEnd() {
   checkAccounts();
   acceptors_.clear();
   processors_.clear();
+  SIM_CHECK(trace_, "counts-return", quotas_.total() == 0, "%u connections are still counted",
+            quotas_.total());
   SIM_CHECK(trace_, "descriptors-return", kernel_.descriptors() == 0, "%zu descriptors are open",
             kernel_.descriptors());
   SIM_CHECK(trace_, "memory-returns", memory_.live() == 0, "%lld blocks of frames are out",
@@ -231,6 +242,7 @@ void World::disturb() {
     kernel_.clock.advance(ns);
   }
   if (random_.chance(plan_.resizes)) resize();
+  if (plan_.limit_changes > 0 && random_.chance(plan_.limit_changes)) changeLimits();
   if (stage_.strikes(Fault::kSpuriousReadiness)) {
     clients_[random_.below(static_cast<uint32_t>(clients_.size()))]->socket().reportSpuriously();
   }
@@ -239,6 +251,16 @@ void World::disturb() {
   } else if (plan_.rate(Fault::kDescriptorsOut) > 0 && random_.chance(100)) {
     kernel_.limitDescriptors(kernel_.descriptors() + random_.below(3));
   }
+}
+
+// As SocketServer::updateLimits() does.
+void World::changeLimits() {
+  limits_ = makeConnectionLimits(random_, listeners_.size());
+  trace_.note("%u connections and %u a second may be now", limits_.max_connections,
+              limits_.creation_rate);
+  turns_away_ = turns_away_ || turnsAway(limits_);
+  quotas_.update(limits_);
+  for (auto& thread : processors_) thread->processor.setTimeouts(plan_.timeouts);
 }
 
 // As SocketServer::resize() does.
@@ -395,15 +417,28 @@ void World::checkNothingWaits() {
                             Fault::kSystemDescriptorsOut, Fault::kPollerLost}) {
     may_refuse = may_refuse || plan_.rate(fault) > 0;
   }
+  may_refuse = may_refuse || turns_away_;
   for (auto& client : clients_) {
     const bool was_opened = handlers_.hasOpened(*client);
-    SIM_CHECK(trace_, "everyone-accepted", was_opened || may_refuse || !client->mayAct(),
+    const bool may_wait = may_refuse || isFull(client->listener());
+    SIM_CHECK(trace_, "everyone-accepted", was_opened || may_wait || !client->mayAct(),
               "client %u was never accepted", client->number());
     if (was_opened) client->checkNothingWaits();
   }
+  SIM_CHECK(trace_, "excess-ends", !quotas_.hasExcess(), "%u connections are too many",
+            quotas_.total());
   SIM_CHECK(trace_, "counts-return", requests_.queued() == 0 && requests_.pending() == 0,
             "%u requests queued and %u pending with nothing to do", requests_.queued(),
             requests_.pending());
+}
+
+// Whoever comes to this listener has to wait until somebody leaves.
+bool World::isFull(uint32_t listener) const {
+  const ListenerLimits limits =
+      listener < limits_.listeners.size() ? limits_.listeners[listener] : ListenerLimits();
+  const auto index = static_cast<uint16_t>(listener);
+  if (quotas_.ofListener(index) >= limits.max_connections) return true;
+  return !limits.is_protected && quotas_.total() >= limits_.max_connections;
 }
 
 void World::checkAccounts() {

@@ -55,6 +55,7 @@ class World {
   void answerLate(bool with_never);
   void runLoop(Loop& loop);
   void disturb();
+  void changeLimits();
   void resize();
   void growBy(size_t count);
   void finishResize();
@@ -67,6 +68,7 @@ class World {
   bool wasLost() const;
   void checkBounds();
   void checkNothingWaits();
+  bool isFull(uint32_t listener) const;
   void checkAccounts();
 
   Random random_;
@@ -81,6 +83,10 @@ class World {
   const HandlerSet* handler_set_ = nullptr;
   RequestChannel requests_;
   Handovers handovers_;
+  ConnectionLimits limits_;
+  // Whether some may have been turned away.
+  bool turns_away_;
+  ConnectionQuotas quotas_;
   ProcessorList processor_list_;
   Handlers handlers_;
   std::unique_ptr<HandlerPool> pool_;

@@ -49,12 +49,12 @@ class AcceptorTest : public testing::Test {
       Loop& loop = *loops.back();
       loop.processor = std::make_unique<Processor>(
           id, Processor::Seams{loop.poller, kernel, kernel.clock, memory},
-          std::vector<ChannelConfig>{{&framing}}, requests, handovers, consumer);
+          std::vector<ChannelConfig>{{&framing}}, requests, handovers, quotas, consumer);
       ASSERT_EQ(loop.processor->open(), 0);
       processor_list.add(loop.processor.get());
     }
     acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
-                                          processor_list, consumer);
+                                          processor_list, quotas, consumer);
     ASSERT_EQ(acceptor->open(listener.fd()), 0);
   }
 
@@ -97,6 +97,7 @@ class AcceptorTest : public testing::Test {
   FakeConsumer consumer;
   RequestChannel requests{500, 1000, consumer};
   Handovers handovers;
+  ConnectionQuotas quotas{{}};
   Framing framing;
   FakeListener& listener;
   std::vector<std::unique_ptr<Loop>> loops;
@@ -362,7 +363,7 @@ TEST_F(AcceptorTest, ALostPollerIsFatalAndSaidOnce) {
 TEST_F(AcceptorTest, APollerThatCantBeOpenedLeavesNothingOpen) {
   poller.failOpen(EMFILE);
   acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
-                                        processor_list, consumer);
+                                        processor_list, quotas, consumer);
   EXPECT_EQ(acceptor->open(listener.fd()), EMFILE);
   acceptor.reset();
   EXPECT_EQ(kernel.descriptors(), 0u);
@@ -371,7 +372,7 @@ TEST_F(AcceptorTest, APollerThatCantBeOpenedLeavesNothingOpen) {
 TEST_F(AcceptorTest, AListenerThatCantBeWatchedIsAnError) {
   poller.failAdds({ENOSPC});
   acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
-                                        processor_list, consumer);
+                                        processor_list, quotas, consumer);
   EXPECT_EQ(acceptor->open(listener.fd()), ENOSPC);
 }
 
@@ -385,6 +386,188 @@ TEST_F(AcceptorTest, WithoutASpareItStillSurvives) {
   kernel.clock.advance(kAcceptBackoffNs);
   run();
   EXPECT_EQ(runProcessor(0), 1u);
+}
+
+// --- Quotas ------------------------------------------------------------------------------------
+
+class AcceptorQuotas : public AcceptorTest {
+ protected:
+  // A client from this address.
+  FakeConnection& from(const IpAddress& ip) {
+    FakeConnection& client = kernel.connect(listener);
+    client.ip = ip;
+    return client;
+  }
+
+  const IpAddress one = IpAddress::v4(10, 0, 0, 1);
+  const IpAddress two = IpAddress::v4(10, 0, 0, 2);
+  const IpAddress three = IpAddress::v4(10, 0, 0, 3);
+
+  ConnectionLimits limits;
+};
+
+TEST_F(AcceptorQuotas, AConnectionThatFindsNoPlaceWaitsAndNobodyIsAcceptedMeanwhile) {
+  limits.max_connections = 2;
+  quotas.update(limits);
+  open(1);
+  const std::vector<FakeConnection*> clients = connect(4);
+  run();
+  EXPECT_EQ(runProcessor(0), 2u);
+  EXPECT_EQ(listener.waiting(), 1u) << "one is in hand, and the last with the kernel";
+  kernel.clock.advance(5'000'000'000);
+  EXPECT_EQ(acceptor->blockedNs(), 5'000'000'000);
+  run();
+  EXPECT_EQ(runProcessor(0), 2u);
+  clients[0]->close();
+  EXPECT_EQ(runProcessor(0), 1u);
+  run();
+  EXPECT_EQ(runProcessor(0), 2u);
+  EXPECT_EQ(acceptor->counters().accepted.value(), 3u);
+}
+
+TEST_F(AcceptorQuotas, WhoWaitsIsLetInWhenTheLimitIsRaised) {
+  limits.max_connections = 1;
+  quotas.update(limits);
+  open(1);
+  connect(3);
+  run();
+  EXPECT_EQ(runProcessor(0), 1u);
+  limits.max_connections = 3;
+  quotas.update(limits);
+  run();
+  EXPECT_EQ(runProcessor(0), 3u);
+}
+
+TEST_F(AcceptorQuotas, WhoWaitsIsLetInWhenTheRateAllowsIt) {
+  limits.creation_rate = 2;
+  quotas.update(limits);
+  open(1);
+  connect(4);
+  run();
+  EXPECT_EQ(runProcessor(0), 2u);
+  kernel.clock.advance(500'000'000);
+  run();
+  EXPECT_EQ(runProcessor(0), 3u);
+  kernel.clock.advance(499'000'000);
+  run();
+  EXPECT_EQ(runProcessor(0), 3u);
+  kernel.clock.advance(1'000'000);
+  run();
+  EXPECT_EQ(runProcessor(0), 4u);
+}
+
+TEST_F(AcceptorQuotas, AnAddressWithTooManyIsRefusedAtOnce) {
+  limits.max_connections_per_ip = 1;
+  quotas.update(limits);
+  open(1);
+  from(one);
+  FakeConnection& second = from(one);
+  from(two);
+  run();
+  EXPECT_TRUE(second.sawEnd());
+  EXPECT_EQ(runProcessor(0), 2u);
+  EXPECT_EQ(acceptor->counters().refused.value(), 1u);
+  EXPECT_EQ(acceptor->counters().accepted.value(), 2u);
+  EXPECT_EQ(quotas.total(), 2u);
+}
+
+TEST_F(AcceptorQuotas, AnAddressThatSendsTooManyIsHeldBackThenClosedEarliestFirst) {
+  limits.creation_rate_per_ip = 4;
+  quotas.update(limits);
+  open(1);
+  // Their bursts are used up at different times, the later one's first to end.
+  for (int i = 0; i < 4; i++) from(one);
+  run();
+  kernel.clock.advance(100'000'000);
+  for (int i = 0; i < 4; i++) from(two);
+  FakeConnection& last = from(two);
+  FakeConnection& first = from(one);
+  run();
+  EXPECT_EQ(acceptor->counters().throttled.value(), 2u);
+  EXPECT_EQ(acceptor->counters().parked.value(), 2u);
+  EXPECT_FALSE(first.sawEnd());
+  kernel.clock.advance(150'000'000);
+  run();
+  EXPECT_TRUE(first.sawEnd());
+  EXPECT_FALSE(last.sawEnd());
+  kernel.clock.advance(100'000'000);
+  run();
+  EXPECT_TRUE(last.sawEnd());
+  EXPECT_EQ(acceptor->counters().parked.value(), 0u);
+  EXPECT_EQ(runProcessor(0), 8u) << "others were let in meanwhile";
+}
+
+TEST_F(AcceptorQuotas, NoMoreAreHeldBackThanThereIsRoomFor) {
+  limits.creation_rate_per_ip = 1;
+  quotas.update(limits);
+  open(1);
+  connect(static_cast<int>(kMaxParked) + 11);
+  run(1000);
+  EXPECT_EQ(acceptor->counters().parked.value(), kMaxParked);
+  EXPECT_EQ(acceptor->counters().refused.value(), 10u);
+}
+
+TEST_F(AcceptorQuotas, WhoIsHeldBackOrWaitsIsClosedAtTheEnd) {
+  limits.creation_rate_per_ip = 1;
+  limits.max_connections = 2;
+  quotas.update(limits);
+  open(1);
+  from(one);
+  FakeConnection& held_back = from(one);
+  from(two);
+  FakeConnection& waiting = from(three);
+  run();
+  EXPECT_FALSE(held_back.sawEnd());
+  acceptor->stop();
+  while (acceptor->turn()) {
+  }
+  EXPECT_TRUE(held_back.sawEnd());
+  EXPECT_TRUE(waiting.sawEnd());
+  EXPECT_EQ(quotas.total(), 2u);
+  EXPECT_EQ(acceptor->counters().parked.value(), 0u);
+}
+
+TEST_F(AcceptorQuotas, WhoeverIsDroppedOnTheWayGivesThePlaceBack) {
+  open(1);
+  connect(3);
+  run();
+  EXPECT_EQ(quotas.total(), 3u) << "they wait in the processor's queue";
+  loops[0]->processor->stop(CloseReason::kDeadline);
+  while (loops[0]->processor->turn()) {
+  }
+  EXPECT_EQ(quotas.total(), 0u);
+  connect(2);
+  run();
+  EXPECT_EQ(quotas.total(), 0u) << "nobody is there to take them";
+}
+
+TEST_F(AcceptorQuotas, AProtectedListenerTakesThePlacesOfOthers) {
+  // The connections of another listener, which is not protected.
+  limits.max_connections = 3;
+  limits.listeners.resize(2);
+  limits.listeners[0].is_protected = true;
+  quotas.update(limits);
+  open(2);
+  for (uint32_t i = 0; i < 3; i++) {
+    FakeConnection& client = kernel.connected();
+    NewConnection connection;
+    connection.fd = client.fd();
+    const auto verdict = quotas.admit(1, {}, kernel.clock.now(), *acceptor);
+    connection.admission = verdict.admission;
+    ASSERT_EQ(loops[1]->processor->offer(connection, *acceptor), Processor::Offer::kTaken);
+    kernel.clock.advance(1000);
+    EXPECT_EQ(runProcessor(1), i + 1);
+  }
+  connect(1);
+  run();
+  EXPECT_EQ(quotas.ofListener(0), 1u);
+  EXPECT_EQ(runProcessor(0), 1u);
+  // An orderly end: the client has not closed its side yet.
+  runProcessor(1);
+  EXPECT_EQ(loops[1]->processor->counters().evicted.value(), 1u);
+  kernel.clock.advance(kLingerNs);
+  EXPECT_EQ(runProcessor(1), 2u);
+  EXPECT_EQ(quotas.total(), 3u);
 }
 
 }  // namespace

@@ -317,8 +317,9 @@ int FakeKernel::accept(int fd, Endpoint* local, Endpoint* remote) {
     if (listener->waiting_.empty()) return -EAGAIN;
     const int accepted = open(listener->waiting_.front());
     if (accepted < 0) return accepted;
-    *local = {"127.0.0.1", 9092};
-    *remote = {"127.0.0.1", listener->waiting_.front()->port};
+    *local = {"127.0.0.1", 9092, {}};
+    const FakeConnection& client = *listener->waiting_.front();
+    *remote = {"127.0.0.1", client.port, client.ip};
     listener->waiting_.pop_front();
     return accepted;
   }

@@ -102,6 +102,7 @@ class FakeConnection final : public FakeSource {
 
   size_t unreadByServer() const { return inbound_.size(); }
   // The client's end.
+  IpAddress ip = IpAddress::v4(127, 0, 0, 1);
   uint16_t port = 0;
   // System calls that the server has made on this socket.
   uint64_t reads = 0;

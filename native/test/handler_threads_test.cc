@@ -213,7 +213,7 @@ void exchange(uint16_t port, char letter, std::atomic<uint32_t>& served,
 
 struct Case {
   bool has_affinity;
-  uint32_t max_in_flight;
+  uint16_t max_in_flight;
   uint32_t max_pending;
 };
 

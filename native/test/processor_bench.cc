@@ -44,7 +44,7 @@ std::unique_ptr<Processor> ProcessorBench::makeProcessor(uint32_t id, const Benc
       id, Processor::Seams{its_poller, kernel, kernel.clock, memory},
       std::vector<ChannelConfig>{
           {framings.data(), options.waits_for_accept, options.max_in_flight}},
-      requests, handovers, consumer, options.processor);
+      requests, handovers, quotas, consumer, options.processor);
   EXPECT_EQ(made->open(), 0);
   return made;
 }
@@ -67,6 +67,7 @@ ProcessorBench::~ProcessorBench() {
   EXPECT_EQ(freePermits(requests), queued_max_requests_) << "permits were lost";
   processor.reset();
   others.clear();
+  EXPECT_EQ(quotas.total(), 0u);
   EXPECT_EQ(kernel.descriptors(), 0u);
   EXPECT_EQ(kernel.misuses(), std::vector<std::string>());
   EXPECT_EQ(memory.live, 0);
@@ -79,11 +80,14 @@ FakeConnection& ProcessorBench::offer(Processor::Offer expected, uint32_t id) {
   accepted.fd = connection.fd();
   accepted.local = {"127.0.0.1", 9092};
   accepted.remote = {"127.0.0.1", static_cast<uint16_t>(kFirstClientPort + offered_)};
+  const uint16_t listener = std::exchange(next_listener, uint16_t{0});
+  accepted.admission = quotas.admit(listener, {}, kernel.clock.now(), *this).admission;
   EXPECT_EQ(at(id).offer(accepted, *this), expected);
   if (expected == Processor::Offer::kTaken) {
     offered_++;
   } else {
     kernel.close(connection.fd());
+    quotas.release(accepted.admission);
   }
   return connection;
 }

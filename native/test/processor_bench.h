@@ -42,7 +42,7 @@ struct BenchOptions {
   uint32_t max_pending_requests = 65536;
   bool waits_for_accept = false;
   ProcessorOptions processor = {};
-  uint32_t max_in_flight = 1;
+  uint16_t max_in_flight = 1;
   // Requests are for threads of a pool: test::PoolThread.
   bool has_pool = false;
   bool has_affinity = false;
@@ -106,6 +106,7 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   FakePoller poller{kernel};
   RequestChannel requests;
   Handovers handovers;
+  ConnectionQuotas quotas{{}};
   std::unique_ptr<Processor> processor;
   struct Other {
     explicit Other(FakeKernel& kernel) : poller(kernel) {}
@@ -115,6 +116,8 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   std::vector<std::unique_ptr<Other>> others;
   std::vector<Framing> framings;
   int room_calls = 0;
+  // By which listener's quotas the next connection counts.
+  uint16_t next_listener = 0;
 
  private:
   std::unique_ptr<Processor> makeProcessor(uint32_t id, const BenchOptions& options,

@@ -357,5 +357,34 @@ TEST(ProcessorExpiry, OneThatComesBackDoesNotTakeItsLastTurnForNow) {
   EXPECT_FALSE(client.sawEnd());
 }
 
+// --- Other time-outs while it runs -----------------------------------------------------------
+
+TEST(ProcessorExpiry, ShorterOnesGoForWhatIsWaitedForAlready) {
+  ProcessorBench bench(withTimeouts({.idle_ns = 10'000 * kMs}));
+  FakeConnection& client = bench.connect();
+  pass(bench, 300);
+  bench.processor->setTimeouts({.idle_ns = 400 * kMs});
+  bench.run();
+  EXPECT_FALSE(client.sawEnd());
+  pass(bench, 125);
+  EXPECT_TRUE(client.sawEnd());
+}
+
+TEST(ProcessorExpiry, TheyMayBeSwitchedOffAndOn) {
+  ProcessorBench bench(withTimeouts({.idle_ns = 100 * kMs}));
+  FakeConnection& client = bench.connect();
+  bench.processor->setTimeouts({});
+  bench.run();
+  EXPECT_LT(bench.poller.last_timeout_ns, 0) << "there is nothing to wake up for";
+  bench.kernel.clock.advance(1000 * kMs);
+  bench.run();
+  EXPECT_FALSE(client.sawEnd());
+  bench.processor->setTimeouts({.idle_ns = 2000 * kMs});
+  bench.run();
+  EXPECT_FALSE(client.sawEnd());
+  pass(bench, 1125);
+  EXPECT_TRUE(client.sawEnd());
+}
+
 }  // namespace
 }  // namespace odradek

@@ -21,7 +21,7 @@ using Numbers = std::vector<uint32_t>;
 
 // A client whose requests "a", "b", ... are claimed by one thread that answers as it is told.
 struct Exchange {
-  explicit Exchange(const std::vector<std::string>& bodies, uint32_t max_in_flight = 8)
+  explicit Exchange(const std::vector<std::string>& bodies, uint16_t max_in_flight = 8)
       : bench({.max_in_flight = max_in_flight, .has_pool = true}),
         thread(0, bench.requests, bench, max_in_flight),
         client(bench.connect()) {

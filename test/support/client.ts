@@ -11,6 +11,8 @@ export interface ClientOptions {
   paused?: boolean;
   /** Default 127.0.0.1. */
   host?: string;
+  /** From which address of this machine, 127.0.0.2 or so. */
+  from?: string;
 }
 
 /** A raw TCP client that keeps all it gets. */
@@ -41,6 +43,7 @@ export class Client {
     const socket = connect({
       port,
       host: options.host ?? '127.0.0.1',
+      ...(options.from === undefined ? {} : { localAddress: options.from }),
       noDelay: true,
       allowHalfOpen: options.staysOpen ?? false,
     });

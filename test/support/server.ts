@@ -72,12 +72,14 @@ export function expectNothingLeft<State>(server: SocketServer<State>): void {
     pendingRequests: metrics.pendingRequests,
     connectionsWaitingForRoom: metrics.connectionsWaitingForRoom,
     processors: metrics.processors.map((processor) => processor.connections).filter(Boolean),
+    listeners: metrics.listeners.filter((each) => each.connections + each.throttledSockets > 0),
   }).toEqual({
     connections: 0,
     requestQueueSize: 0,
     pendingRequests: 0,
     connectionsWaitingForRoom: 0,
     processors: [],
+    listeners: [],
   });
   expect(metrics.connectionsClosedTotal).toBe(metrics.connectionsAcceptedTotal);
 }

@@ -27,6 +27,9 @@ export const replySlabBytes = 65_536;
 /** From here on a reply gets memory of its own, so that a slab's end wastes little. */
 export const ownReplyBytes = 16_384;
 
+/** Sockets that a listener holds back, of addresses that send too many; one more is closed at once. */
+export const maxParked = 1024;
+
 /** How long a closed connection's input is read and dropped, waiting for the client's FIN. */
 export const lingerMs = 1000;
 

@@ -3,6 +3,7 @@ export class Counters {
   connectionsAcceptedTotal = 0;
   connectionsClosedTotal = 0;
   acceptErrorsTotal = 0;
+  connectionsEvictedTotal = 0;
   requestsTotal = 0;
   responsesTotal = 0;
   bytesReadTotal = 0;

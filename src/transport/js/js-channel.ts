@@ -9,6 +9,7 @@ import type { Listener } from '../../options.js';
 import { ServerRequest } from '../../request.js';
 import type { Transport } from '../../transport.js';
 import { lingerBytes, lingerMs, maxFramesPerBatch } from './bounds.js';
+import type { Admission } from './connection-quotas.js';
 import type { Counters } from './counters.js';
 import type { ReplySlab } from './outbox.js';
 import { ReplyWriter } from './reply-writer.js';
@@ -48,6 +49,8 @@ export interface ChannelHost<State> {
   readonly slab: ReplySlab;
   readonly counters: Counters;
   readonly expiry: Pick<Expiry<Expirable>, 'now'>;
+  /** Counts the moments at which something began to be waited for. */
+  moments: number;
   /** The channel has a frame: serve it in the next round. */
   schedule(channel: JsChannel<State>): void;
   /** Drops the channel's requests that no handler has seen, and returns how many they were. */
@@ -55,6 +58,8 @@ export interface ChannelHost<State> {
   /** Calls the channel's {@link JsChannel.flush} with the next flush. */
   markDirty(channel: JsChannel<State>): void;
   lost(channel: JsChannel<State>): void;
+  /** Its descriptor is free. */
+  release(channel: JsChannel<State>): void;
   closed(channel: JsChannel<State>, reason: CloseReason): void;
 }
 
@@ -72,6 +77,12 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
   /** The processor will call {@link flush}. */
   dirty = false;
   since: number;
+  /** Which moment `since` was: a finer order than that of the clock. */
+  lastMoment: number;
+  /** By what it is counted; given back when its socket is closed. */
+  admission: Admission | null;
+  /** Closed since there are too many connections. */
+  isExcess = false;
   readonly #host: ChannelHost<State>;
   readonly #socket: Socket;
   readonly #decoder: FrameDecoder;
@@ -104,13 +115,16 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
     socket: Socket,
     listener: Listener<State>,
     endpoints: Endpoints,
+    admission: Admission,
     index: number,
     isolateBodies: boolean,
     maxInFlight: number,
   ) {
     super(transport, listener, endpoints, 0, index);
     this.#host = host;
+    this.admission = admission;
     this.since = host.expiry.now;
+    this.lastMoment = ++host.moments;
     this.#maxInFlight = maxInFlight;
     this.#socket = socket;
     this.#decoder = new FrameDecoder(listener.framing, isolateBodies);
@@ -258,6 +272,18 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
     if (this.awaited() === waits.idle) this.closeInOrder({ code: 'CLOSED_BY_SERVICE' });
   }
 
+  /** Kafka's order of those to be closed where there are too many: closing, idle, at work. */
+  get priority(): number {
+    if (this.#ending !== null || this.#phase === 'lingering' || this.#phase === 'gone') return 0;
+    return this.awaited() === waits.idle ? 1 : 2;
+  }
+
+  /** Makes room for others, in order. */
+  evict(): void {
+    this.isExcess = true;
+    this.closeInOrder({ code: 'TOO_MANY_CONNECTIONS' });
+  }
+
   awaited(): Wait | null {
     if (this.#phase !== 'open') return null;
     if (!this.#writer.isIdle) return this.#isStuck() ? waits.write : null;
@@ -277,6 +303,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
 
   #startClock(): void {
     this.since = this.#host.expiry.now;
+    this.lastMoment = ++this.#host.moments;
   }
 
   expire(code: CloseCode): void {
@@ -422,6 +449,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
 
   #socketEnded(): void {
     this.#socketClosed = true;
+    this.#host.release(this);
     if (this.#phase === 'closed') return;
     if (this.#phase === 'lingering') this.#become('gone');
     else if (this.#phase !== 'gone') this.#lose({ code: 'IO_ERROR' });

@@ -6,6 +6,7 @@ import type { Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
 import type { TransportEvents } from '../../transport.js';
 import { maxBytesPerTurn, maxRequestsPerTurn } from './bounds.js';
+import { ConnectionQuotas } from './connection-quotas.js';
 import { Counters } from './counters.js';
 import type { ChannelHost, JsChannel } from './js-channel.js';
 import { ReplySlab } from './outbox.js';
@@ -22,6 +23,10 @@ export class JsProcessor<State> implements ChannelHost<State> {
   readonly channels = new Set<JsChannel<State>>();
   readonly requestChannel: RequestChannel<State, JsChannel<State>>;
   readonly expiry: Expiry<JsChannel<State>>;
+  readonly quotas: ConnectionQuotas;
+  moments = 0;
+  /** A connection has given its place back. */
+  onRoom: () => void = () => undefined;
   readonly #events: TransportEvents<State>;
   readonly #ready = new Fifo<JsChannel<State>>();
   #dirty: JsChannel<State>[] = [];
@@ -33,7 +38,8 @@ export class JsProcessor<State> implements ChannelHost<State> {
 
   constructor(settings: Settings<State>, events: TransportEvents<State>) {
     this.#events = events;
-    this.expiry = new Expiry(settings.limits, this.channels);
+    this.expiry = new Expiry(settings.limits.current.timeouts, this.channels);
+    this.quotas = new ConnectionQuotas(settings.limits.current.connections);
     this.requestChannel = new RequestChannel(
       settings.queuedMaxRequests,
       settings.maxPendingRequests,
@@ -136,6 +142,29 @@ export class JsProcessor<State> implements ChannelHost<State> {
     return dropped;
   }
 
+  /** Gives its place to others, once. */
+  release(channel: JsChannel<State>): void {
+    const { admission, isExcess } = channel;
+    if (admission === null) return;
+    channel.admission = null;
+    this.quotas.release(admission, isExcess);
+    this.onRoom();
+  }
+
+  /** Kafka's closeExcessConnections, but for that all of them are closed, and in order. */
+  closeExcessConnections(): void {
+    if (!this.quotas.hasExcess) return;
+    const candidates = [...this.channels]
+      .filter(({ isExcess, admission }) => !isExcess && this.quotas.mayEvict(admission))
+      .map((channel) => ({ channel, priority: channel.priority, at: channel.lastMoment }))
+      .sort((one, other) => one.priority - other.priority || one.at - other.at);
+    const count = this.quotas.takeExcess(candidates.length);
+    for (const { channel } of candidates.slice(0, count)) {
+      this.counters.connectionsEvictedTotal++;
+      channel.evict();
+    }
+  }
+
   lost(channel: JsChannel<State>): void {
     this.#events.connectionReset(channel);
   }
@@ -143,6 +172,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
   closed(channel: JsChannel<State>, reason: CloseReason): void {
     this.channels.delete(channel);
     if (this.channels.size === 0) this.expiry.stop();
+    this.release(channel);
     this.requestChannel.stopWaiting(channel);
     this.counters.connectionsClosedTotal++;
     this.#events.connectionClosed(channel, reason);

@@ -4,11 +4,13 @@ import type { CloseCode } from '../../close-reason.js';
 import type { Endpoints, ServerConnection } from '../../connection.js';
 import { OdradekError } from '../../errors.js';
 import type { Framing } from '../../framing.js';
+import type { Limits } from '../../limits.js';
 import type { TransportMetrics } from '../../metrics.js';
 import type { Listener, Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
 import type { Address, Transport, TransportEvents } from '../../transport.js';
 import { maxConnectionIndex } from './bounds.js';
+import type { Admission } from './connection-quotas.js';
 import { JsAcceptor } from './js-acceptor.js';
 import { JsChannel } from './js-channel.js';
 import { JsProcessor } from './js-processor.js';
@@ -28,6 +30,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
     this.#settings = settings;
     this.#events = events;
     this.#processor = new JsProcessor(settings, events);
+    this.#processor.onRoom = () => this.#goOnAccepting();
   }
 
   async start(): Promise<void> {
@@ -40,8 +43,8 @@ export class JsTransport<State = unknown> implements Transport<State> {
   }
 
   async #open(listener: Listener<State>): Promise<void> {
-    const acceptor = new JsAcceptor(listener, {
-      accepted: (socket) => this.#accepted(socket, listener),
+    const acceptor = new JsAcceptor(listener, this.#processor.quotas, {
+      accepted: (...accepted) => this.#accepted(listener, ...accepted),
       failed: (error) => {
         this.#processor.counters.acceptErrorsTotal++;
         this.#events.acceptError(error, listener.name);
@@ -54,13 +57,16 @@ export class JsTransport<State = unknown> implements Transport<State> {
     throw new OdradekError('ERR_ODRADEK_INVALID_STATE', 'the server was closed while it started');
   }
 
-  #accepted(socket: Socket, listener: Listener<State>): void {
-    const endpoints = endpointsOf(socket);
-    // A client that has reset the connection already has no address any more: nobody is there.
-    if (endpoints === null || this.#isEnding) {
-      socket.destroy();
-      return;
-    }
+  #goOnAccepting(): void {
+    for (const acceptor of this.#acceptors.values()) acceptor.goOn();
+  }
+
+  #accepted(
+    listener: Listener<State>,
+    socket: Socket,
+    endpoints: Endpoints,
+    admission: Admission,
+  ): void {
     const index = this.#nextIndex;
     this.#nextIndex = index === maxConnectionIndex ? 0 : index + 1;
     const { isolateBodies, maxInFlightPerConnection, onConnect } = this.#settings;
@@ -71,6 +77,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
       socket,
       listener,
       endpoints,
+      admission,
       index,
       isolateBodies,
       maxInFlightPerConnection,
@@ -78,6 +85,14 @@ export class JsTransport<State = unknown> implements Transport<State> {
     if (!this.#isHeld) channel.hold(false);
     processor.add(channel);
     if (onConnect === undefined) channel.open(null);
+    processor.closeExcessConnections();
+  }
+
+  updateLimits({ timeouts, connections }: Limits): void {
+    this.#processor.expiry.update(timeouts);
+    this.#processor.quotas.update(connections);
+    this.#processor.closeExcessConnections();
+    this.#goOnAccepting();
   }
 
   address(listener: string): Address | undefined {
@@ -169,6 +184,8 @@ export class JsTransport<State = unknown> implements Transport<State> {
       connectionsAcceptedTotal: counters.connectionsAcceptedTotal,
       connectionsClosedTotal: counters.connectionsClosedTotal,
       acceptErrorsTotal: counters.acceptErrorsTotal,
+      connectionsEvictedTotal: counters.connectionsEvictedTotal,
+      listeners: [...this.#acceptors.values()].map((acceptor) => acceptor.counts()),
       requestsTotal: counters.requestsTotal,
       responsesTotal: counters.responsesTotal,
       bytesReadTotal: counters.bytesReadTotal,
@@ -204,11 +221,4 @@ export class JsTransport<State = unknown> implements Transport<State> {
     for (const acceptor of this.#acceptors.values()) acceptor.hold(isHeld);
     for (const channel of this.#processor.channels) channel.hold(isHeld);
   }
-}
-
-function endpointsOf(socket: Socket): Endpoints | null {
-  const { localAddress, localPort, remoteAddress, remotePort } = socket;
-  if (localAddress === undefined || localPort === undefined) return null;
-  if (remoteAddress === undefined || remotePort === undefined) return null;
-  return { localAddress, localPort, remoteAddress, remotePort };
 }

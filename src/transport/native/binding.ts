@@ -1,6 +1,9 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { ConnectionLimits } from '../../connection-limits.js';
+import type { Limits } from '../../limits.js';
+import type { Timeouts } from '../../timeouts.js';
 
 /** A framing as the core reads it; see `native/core/framing.h`. */
 export interface NativeFraming {
@@ -36,9 +39,8 @@ export interface NativeServerConfig {
   maxPendingRequests: number;
   maxInFlightPerConnection: number;
   waitsForAccept: boolean;
-  connectionsMaxIdleMs: number;
-  frameTimeoutMs: number;
-  writeTimeoutMs: number;
+  timeouts: Timeouts;
+  connections: ConnectionLimits;
   hasHandlerPool: boolean;
   hasAffinity: boolean;
   /** `performance.now()` at this moment. */
@@ -91,15 +93,25 @@ export interface NativeProcessorCounters {
   bytesWritten: number;
   waitingForRoom: number;
   strayReplies: number;
+  evicted: number;
   idleUs: number;
 }
 
-export interface NativeCounters {
+export interface NativeAcceptorCounters {
+  connections: number;
   accepted: number;
-  acceptErrors: number;
+  errors: number;
+  refused: number;
+  throttled: number;
+  parked: number;
+  blockedUs: number;
+}
+
+export interface NativeCounters {
   queued: number;
   pending: number;
   bound: { host: string; port: number }[];
+  acceptors: NativeAcceptorCounters[];
   processors: NativeProcessorCounters[];
 }
 
@@ -130,6 +142,7 @@ export interface NativeServer {
   resize(networkThreads: number): NativeStartError | undefined;
   /** Whether threads are still to leave. */
   isResizing(): boolean;
+  updateLimits(limits: Limits): void;
   closeIdle(): void;
   drain(): void;
   stop(reason: number): void;

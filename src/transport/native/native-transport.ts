@@ -11,6 +11,7 @@ import { Expiry } from '../../expiry.js';
 import { Fifo } from '../../fifo.js';
 import type { Framing } from '../../framing.js';
 import type { HandlerLinks, HandlerLinksEvents } from '../../handler-pool/thread-protocol.js';
+import type { Limits } from '../../limits.js';
 import type { TransportMetrics } from '../../metrics.js';
 import type { Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
@@ -55,7 +56,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   constructor(binding: Binding, settings: Settings<State>, events: TransportEvents<State>) {
     super(settings, events, makeTables());
     this.#binding = binding;
-    this.expiry = new Expiry(settings.limits, this.customs);
+    this.expiry = new Expiry(settings.limits.current.timeouts, this.customs);
     this.#settings = settings;
     this.#events = events;
   }
@@ -79,7 +80,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       queuedMaxRequests,
       maxPendingRequests,
       maxInFlightPerConnection,
-      ...this.#settings.limits,
+      ...this.#settings.limits.current,
       waitsForAccept: onConnect !== undefined,
       hasHandlerPool: handlerPool !== null,
       hasAffinity: handlerPool?.affinity === 'connection',
@@ -307,6 +308,11 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     if (this.commands !== null) this.commands.released++;
   }
 
+  updateLimits(limits: Limits): void {
+    this.expiry?.update(limits.timeouts);
+    this.#native?.updateLimits(limits);
+  }
+
   closeIdle(): void {
     // What was given before leaves first.
     this.flush();
@@ -354,13 +360,15 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   metrics(): TransportMetrics {
     const counters = this.#native?.counters();
     const processors = counters?.processors ?? [];
-    const sum = (name: 'closed' | 'requests' | 'responses' | 'waitingForRoom') =>
+    const acceptors = counters?.acceptors ?? [];
+    const sum = (name: 'closed' | 'requests' | 'responses' | 'waitingForRoom' | 'evicted') =>
       processors.reduce((total, processor) => total + processor[name], 0);
     return {
       connections: this.#open,
-      connectionsAcceptedTotal: counters?.accepted ?? 0,
+      connectionsAcceptedTotal: acceptors.reduce((total, { accepted }) => total + accepted, 0),
       connectionsClosedTotal: sum('closed'),
-      acceptErrorsTotal: counters?.acceptErrors ?? 0,
+      acceptErrorsTotal: acceptors.reduce((total, { errors }) => total + errors, 0),
+      connectionsEvictedTotal: sum('evicted'),
       requestsTotal: sum('requests'),
       responsesTotal: sum('responses'),
       bytesReadTotal: processors.reduce((total, { bytesRead }) => total + bytesRead, 0),
@@ -368,6 +376,15 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       requestQueueSize: counters?.queued ?? 0,
       pendingRequests: counters?.pending ?? 0,
       connectionsWaitingForRoom: sum('waitingForRoom'),
+      listeners: acceptors.map((acceptor, index) => ({
+        name: this.#settings.listeners[index]?.name ?? '',
+        connections: acceptor.connections,
+        connectionsAcceptedTotal: acceptor.accepted,
+        connectionsRefusedTotal: acceptor.refused,
+        connectionsThrottledTotal: acceptor.throttled,
+        throttledSockets: acceptor.parked,
+        blockedMs: acceptor.blockedUs / 1000,
+      })),
       processors: processors
         .map((processor, id) => ({ ...processor, id }))
         .filter(({ hasLeft }) => !hasLeft)
