@@ -89,6 +89,44 @@ describe('options', () => {
     ['nothing in flight', { ...good, maxInFlightPerConnection: 0 }, /InFlight.*1 to 1024, got 0/],
     ['too many in flight', { ...good, maxInFlightPerConnection: 1025 }, /InFlight.*got 1025/],
     ['half a request in flight', { ...good, maxInFlightPerConnection: 1.5 }, /InFlight.*got 1.5/],
+    ['no connection', { ...good, maxConnections: 0 }, /maxConnections.*1 to 2147483647.*got 0/],
+    ['half a connection', { ...good, maxConnectionsPerIp: 0.5 }, /PerIp.*integer.*got 0.5/],
+    ['a rate of 0', { ...good, maxConnectionCreationRate: 0 }, /CreationRate.*1 to.*Inf.*got 0/],
+    [
+      'a negative rate',
+      { ...good, maxConnectionCreationRatePerIp: -1 },
+      /maxConnectionCreationRatePerIp.*got -1/,
+    ],
+    [
+      'no connection of a listener',
+      listener({ maxConnections: 0 }),
+      /maxConnections of list.*got 0/,
+    ],
+    [
+      'a rate of a listener that is none',
+      listener({ maxConnectionCreationRate: '5' }),
+      /maxConnectionCreationRate of listener "PLAINTEXT".*got "5"/,
+    ],
+    [
+      'overrides that are a list',
+      { ...good, maxConnectionsPerIpOverrides: [] },
+      /maxConnectionsPerIpOverrides must be an object/,
+    ],
+    [
+      'an override for no address',
+      { ...good, maxConnectionsPerIpOverrides: { localhost: 3 } },
+      /a name in maxConnectionsPerIpOverrides.*got "localhost"/,
+    ],
+    [
+      'an override that is no number',
+      { ...good, maxConnectionsPerIpOverrides: { '10.0.0.0/8': -3 } },
+      /maxConnectionsPerIpOverrides\[10.0.0.0\/8\].*got -3/,
+    ],
+    [
+      'a protected listener that is none',
+      { ...good, protectedListener: 'ADMIN' },
+      /protectedListener.*"PLAINTEXT".*got "ADMIN"/,
+    ],
     ['isolateBodies of another type', { ...good, isolateBodies: 'no' }, /isolateBodies.*"no"/],
     ['borrowBodies of another type', { ...good, borrowBodies: 1 }, /borrowBodies.*boolean, got 1/],
     [

@@ -26,7 +26,7 @@ export class TestServer<State = unknown> {
   readonly errors = new Inbox<HandlerError>('handlerError');
   readonly losses = new Inbox<HandlerThreadLoss>('handlerThreadLost');
   readonly #listeners: readonly string[];
-  readonly #clients: Client[] = [];
+  readonly clients: Client[] = [];
 
   constructor(server: SocketServer<State>, listeners: readonly string[]) {
     this.server = server;
@@ -46,7 +46,7 @@ export class TestServer<State = unknown> {
 
   async connect(options: ClientOptions & { listener?: string } = {}): Promise<Client> {
     const client = await Client.connect(this.port(options.listener), options);
-    this.#clients.push(client);
+    this.clients.push(client);
     return client;
   }
 
@@ -57,7 +57,7 @@ export class TestServer<State = unknown> {
   }
 
   async stop(): Promise<void> {
-    for (const client of this.#clients) client.socket.destroy();
+    for (const client of this.clients) client.socket.destroy();
     await this.server.close({ timeoutMs: 0 });
     expectNothingLeft(this.server);
   }
