@@ -77,6 +77,9 @@ export const echoGoals = [
   fastestConfiguration('64x16', 1.45),
   asyncHandler(0.8),
 
+  ratioGoal('64x1', 'native', 'perSecond', atLeast(0.97), 'native, no limits'),
+  ratioGoal('64x16', 'native', 'perSecond', atLeast(0.97), 'native, no limits'),
+
   ratioGoal('512x16', 'native', 'perSecond', atLeast(0.6), 'floor'),
 
   ratioGoal('5,000/s', 'native', 'cpuUs', atMost(1), 'node:net'),

@@ -25,6 +25,7 @@ export const echoServers = [
   floor('floor'),
   floor('floor, busy-poll', '--spin'),
   odradek('native', {}),
+  odradek('native, no limits', { limits: 'off' }),
   odradek('native, 1 thread', { networkThreads: 1 }),
   odradek('native, inline, busy-poll', { networkThreads: 0, busyPollUs }),
   odradek('native, pool of 1', { poolThreads: 1 }),
@@ -72,8 +73,9 @@ function workRoundsPerMs() {
   return measuredRounds;
 }
 
-function handlerEnvironment({ isAsync = false, workMs = 0, blockMs = 0 }) {
+function handlerEnvironment({ isAsync = false, workMs = 0, blockMs = 0, isCrowd = false }) {
   return {
+    BENCH_LIMITS: isCrowd ? 'one-address' : '',
     BENCH_ASYNC: isAsync ? '1' : '',
     BENCH_WORK_ROUNDS: workMs === 0 ? '' : String(workMs * workRoundsPerMs()),
     BENCH_BLOCK_MS: String(blockMs),

@@ -17,6 +17,7 @@
  * @property {string[]} [baselines] whose multiples the table shows; default the floor and node:net
  * @property {string[]} [rivals] whom to be ahead of; default node:net and Bun
  * @property {import('./load.mjs').LoadFlags} [idle] connections that are held open meanwhile
+ * @property {boolean} [isCrowd] more connections than servers let in from one address by default
  * @property {number} [warmUps] so many times the usual warm-up of a server that is kept; default 1
  * @property {boolean} [isAsync] the handler is an async function
  * @property {number} [workMs] CPU time that the handler takes
@@ -37,6 +38,8 @@ const mib = kib * kib;
 /** With all defaults, which on one core is `networkThreads: 0`; and with a thread all the same. */
 const network = ['native', 'native, 1 thread'];
 const peers = ['node:net', 'Bun'];
+/** What the limits of docs/limits.md cost. */
+const unlimited = 'native, no limits';
 
 /** @type {Shape[]} */
 export const echoShapes = [
@@ -62,7 +65,15 @@ export const echoShapes = [
     name: '64x1',
     about: '64 connections, one request each at a time, 128 B',
     load: { connections: 64 },
-    servers: ['floor', ...network, 'native, pool of 1', 'native, pool of 2', 'js', ...peers],
+    servers: [
+      'floor',
+      ...network,
+      unlimited,
+      'native, pool of 1',
+      'native, pool of 2',
+      'js',
+      ...peers,
+    ],
     why: 'all: the plainest comparison',
     cores: 1,
     measure: 'throughput',
@@ -71,7 +82,15 @@ export const echoShapes = [
     name: '64x16',
     about: '64 connections, 16 requests at once, 128 B',
     load: { connections: 64, pipeline: 16 },
-    servers: ['floor', ...network, 'native, pool of 1', 'native, pool of 2', 'js', ...peers],
+    servers: [
+      'floor',
+      ...network,
+      unlimited,
+      'native, pool of 1',
+      'native, pool of 2',
+      'js',
+      ...peers,
+    ],
     why: 'all: what a request costs once system calls are shared',
     cores: 1,
     measure: 'throughput',
@@ -151,6 +170,7 @@ export const echoShapes = [
     why: 'one of each kind: memory for a connection, and whether idle ones slow the others down',
     cores: 1,
     measure: 'throughput',
+    isCrowd: true,
   },
   {
     name: '64x1, 10,000 idle after 64 KiB',
@@ -161,6 +181,7 @@ export const echoShapes = [
     why: 'whether buffers that a large frame needed are kept',
     cores: 1,
     measure: 'throughput',
+    isCrowd: true,
   },
   {
     name: '64x1, 18,000 idle',
@@ -171,6 +192,7 @@ export const echoShapes = [
     why: 'ours and its first alternative',
     cores: 1,
     measure: 'throughput',
+    isCrowd: true,
   },
   {
     name: 'storm',
@@ -180,6 +202,7 @@ export const echoShapes = [
     why: 'all that accept differently',
     cores: 1,
     measure: 'throughput',
+    isCrowd: true,
   },
   {
     name: '5,000/s',

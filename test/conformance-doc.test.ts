@@ -57,6 +57,7 @@ describe('docs/conformance.md', () => {
   const classes: [string, number][] = [
     ['SocketServerTest', 61],
     ['SelectorTest', 33],
+    ['ConnectionQuotasTest', 20],
     ['NetworkReceiveTest', 5],
     ['KafkaChannelTest', 2],
   ];

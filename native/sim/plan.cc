@@ -102,26 +102,27 @@ void chooseTimeouts(uint64_t seed, Plan& plan) {
 void chooseConnectionLimits(uint64_t seed, Plan& plan) {
   Random random(seed ^ 0x71756f74);
   if (!random.chance(300)) return;
-  plan.connections = makeConnectionLimits(random, plan.framings.size());
+  plan.limits_addresses = random.chance(400);
+  plan.connections = makeConnectionLimits(random, plan);
   if (random.chance(500)) plan.limit_changes = random.between(20, 300);
 }
 
 }  // namespace
 
-ConnectionLimits makeConnectionLimits(Random& random, size_t listeners) {
+ConnectionLimits makeConnectionLimits(Random& random, const Plan& plan) {
   const auto count = [&] { return random.pick<uint32_t>({1, 3, 8, 20, kUnlimited}); };
   const auto rate = [&] { return random.pick<uint32_t>({3, 50, 1000, kUnlimited, kUnlimited}); };
   ConnectionLimits limits;
   if (random.chance(500)) limits.max_connections = count();
-  if (random.chance(300)) limits.max_connections_per_ip = count();
+  if (plan.limits_addresses && random.chance(500)) limits.max_connections_per_ip = count();
   if (random.chance(400)) limits.creation_rate = rate();
-  if (random.chance(300)) limits.creation_rate_per_ip = rate();
-  limits.listeners.resize(listeners);
+  if (plan.limits_addresses && random.chance(500)) limits.creation_rate_per_ip = rate();
+  limits.listeners.resize(plan.framings.size());
   for (ListenerLimits& listener : limits.listeners) {
     if (random.chance(300)) listener.max_connections = count();
     if (random.chance(300)) listener.creation_rate = rate();
   }
-  if (listeners > 1) limits.listeners.back().is_protected = random.chance(400);
+  if (limits.listeners.size() > 1) limits.listeners.back().is_protected = random.chance(400);
   return limits;
 }
 

@@ -41,6 +41,8 @@ struct Plan {
   int64_t busy_poll_ns = 0;
   Timeouts timeouts;
   ConnectionLimits connections;
+  // Some of the limits are of addresses: clients may be closed before anybody hears of them.
+  bool limits_addresses = false;
   // Of 1000 disturbances, how many change the limits of connections.
   uint32_t limit_changes = 0;
   // Of 1000 system calls, how many let other threads run first.
@@ -62,7 +64,7 @@ struct Plan {
 };
 
 // Such as now and then keep somebody out.
-ConnectionLimits makeConnectionLimits(Random& random, size_t listeners);
+ConnectionLimits makeConnectionLimits(Random& random, const Plan& plan);
 
 // `random` goes on to choose the steps.
 Plan makePlan(uint64_t seed, Random& random);

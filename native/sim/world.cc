@@ -10,17 +10,13 @@ namespace {
 constexpr size_t kMostClients = 80;
 // Loops that have so much to do while nobody gives them work are spinning.
 constexpr uint32_t kMostStepsToQuiet = 200'000;
+constexpr uint32_t kMostRoundsToQuiet = 20'000;
 
 std::unique_ptr<HandlerSet> makeHandlerSet(const Plan& plan, const HandlerSet** set) {
   if (plan.pool_threads == 0) return nullptr;
   auto made = std::make_unique<HandlerSet>(plan.pool_has_affinity, plan.max_in_flight);
   *set = made.get();
   return made;
-}
-
-// Some connections are closed before anybody hears of them.
-bool turnsAway(const ConnectionLimits& limits) {
-  return limits.max_connections_per_ip != kUnlimited || limits.creation_rate_per_ip != kUnlimited;
 }
 
 }  // namespace
@@ -52,7 +48,6 @@ World::World(uint64_t seed, bool is_loud, Tally& tally)
       requests_(plan_.queued_max_requests, plan_.max_pending_requests, handlers_,
                 makeHandlerSet(plan_, &handler_set_)),
       limits_(plan_.connections),
-      turns_away_(turnsAway(limits_)),
       quotas_(limits_),
       handlers_(stage_, requests_, processor_list_) {}
 
@@ -255,10 +250,9 @@ void World::disturb() {
 
 // As SocketServer::updateLimits() does.
 void World::changeLimits() {
-  limits_ = makeConnectionLimits(random_, listeners_.size());
+  limits_ = makeConnectionLimits(random_, plan_);
   trace_.note("%u connections and %u a second may be now", limits_.max_connections,
               limits_.creation_rate);
-  turns_away_ = turns_away_ || turnsAway(limits_);
   quotas_.update(limits_);
   for (auto& thread : processors_) thread->processor.setTimeouts(plan_.timeouts);
 }
@@ -332,7 +326,10 @@ void World::stop() {
 
 // Until nobody has anything left to do.
 void World::settle(bool with_never) {
+  uint32_t rounds = 0;
   do {
+    SIM_CHECK(trace_, "no-spin", ++rounds < kMostRoundsToQuiet,
+              "there is always one more deadline");
     answerLate(with_never);
     runLoops();
     for (auto& client : clients_) client->finish();
@@ -417,13 +414,18 @@ void World::checkNothingWaits() {
                             Fault::kSystemDescriptorsOut, Fault::kPollerLost}) {
     may_refuse = may_refuse || plan_.rate(fault) > 0;
   }
-  may_refuse = may_refuse || turns_away_;
+  may_refuse = may_refuse || plan_.limits_addresses;
   for (auto& client : clients_) {
     const bool was_opened = handlers_.hasOpened(*client);
     const bool may_wait = may_refuse || isFull(client->listener());
     SIM_CHECK(trace_, "everyone-accepted", was_opened || may_wait || !client->mayAct(),
               "client %u was never accepted", client->number());
     if (was_opened) client->checkNothingWaits();
+  }
+  for (auto& thread : acceptors_) {
+    SIM_CHECK(trace_, "nothing-waits", thread->acceptor.counters().parked.value() == 0,
+              "%llu sockets are still held back",
+              static_cast<unsigned long long>(thread->acceptor.counters().parked.value()));
   }
   SIM_CHECK(trace_, "excess-ends", !quotas_.hasExcess(), "%u connections are too many",
             quotas_.total());

@@ -84,8 +84,6 @@ class World {
   RequestChannel requests_;
   Handovers handovers_;
   ConnectionLimits limits_;
-  // Whether some may have been turned away.
-  bool turns_away_;
   ConnectionQuotas quotas_;
   ProcessorList processor_list_;
   Handlers handlers_;
