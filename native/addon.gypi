@@ -22,6 +22,8 @@
             "-Wl,-z,nodelete",
             "-Wl,-z,relro,-z,now"
           ]
+        }, {
+          "sources": ["<@(kqueue_sources)"]
         }]
       ]
     }

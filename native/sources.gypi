@@ -30,6 +30,9 @@
     "epoll_sources": [
       "native/platform/epoll_poller.cc"
     ],
+    "kqueue_sources": [
+      "native/platform/kqueue_poller.cc"
+    ],
     "addon_sources": [
       "native/addon/addon.cc",
       "native/addon/config.cc",

@@ -18,6 +18,7 @@ export type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
 export type { LimitChanges, LimitOptions } from './limits.js';
 export type {
   HandlerThreadMetrics,
+  ListenerMetrics,
   Metrics,
   ProcessorMetrics,
   TransportMetrics,

@@ -2,7 +2,8 @@
 //
 // Edge-triggered in both directions: a descriptor is added once, with one system call, and each
 // event says that something changed since the last one. The caller keeps what is still readable
-// or writable, so muting a connection and waiting for room to write cost no system call.
+// or writable, so muting a connection costs no system call, nor does waiting for room to write
+// where the kernel tells of room only once there was none (epoll; not kqueue).
 // A poller belongs to one thread; wake() alone may be called from any other.
 #pragma once
 
@@ -31,6 +32,10 @@ class Poller {
 
   // Watches `fd` for both directions until it is closed; 0 or errno.
   virtual int add(int fd, uint64_t token) = 0;
+
+  // A write to `fd`, which was added with this token, found no room: an event tells of room once
+  // there is some. 0 or errno.
+  virtual int awaitRoom(int, uint64_t) { return 0; }
 
   // Watches `fd` no more: another poller will.
   virtual void remove(int fd) = 0;

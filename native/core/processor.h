@@ -240,6 +240,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void inputEnded(Channel& channel);
   void framed(Channel& channel, Receive::Outcome outcome);
   void flush(Channel& channel);
+  void awaitRoom(Channel& channel);
   void settle(Channel& channel, const Segment& segment, bool sent);
   void wokeUp();
   void drainIfAsked();

@@ -394,8 +394,8 @@ void Processor::flush(Channel& channel) {
       markCompletedSend(channel);
       break;
     case Send::Outcome::kFull:
-      channel.is_writable = false;
       channel.send.detach(memory_);
+      if (channel.is_writable) awaitRoom(channel);
       break;
     case Send::Outcome::kBudget:
       markReady(channel);
@@ -404,6 +404,12 @@ void Processor::flush(Channel& channel) {
       fail(channel, reasonOf(channel.send.error()), channel.send.error());
       break;
   }
+}
+
+void Processor::awaitRoom(Channel& channel) {
+  channel.is_writable = false;
+  const int error = poller_.awaitRoom(channel.fd, channel.place.token());
+  if (error != 0) fail(channel, CloseReason::kIoError, error);
 }
 
 void Processor::settle(Channel& channel, const Segment& segment, bool sent) {

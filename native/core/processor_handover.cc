@@ -224,7 +224,8 @@ void Processor::adopt(std::unique_ptr<Channel> arrived) {
   if (channel->fd < 0 || is_ending_) return;
   // Tells at once what holds now, so nothing that happened on the way is missed.
   const int error = poller_.add(channel->fd, channel->place.token());
-  if (error != 0) fail(*channel, CloseReason::kIoError, error);
+  if (error != 0) return fail(*channel, CloseReason::kIoError, error);
+  if (!channel->is_writable) awaitRoom(*channel);
 }
 
 void Processor::sortLingerers() {

@@ -5,6 +5,7 @@
 namespace odradek::sim {
 
 FaultyPoller::FaultyPoller(Stage& stage) : stage_(stage), poller_(stage.kernel) {
+  poller_.tells_room_on_demand = stage.plan.tells_room_on_demand;
   poller_.on_sleep = [this] {
     is_asleep_ = true;
     stage_.giveWay();

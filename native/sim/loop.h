@@ -18,6 +18,7 @@ class FaultyPoller final : public Poller {
 
   int open() override { return poller_.open(); }
   int add(int fd, uint64_t token) override;
+  int awaitRoom(int fd, uint64_t token) override { return poller_.awaitRoom(fd, token); }
   void remove(int fd) override;
   int wait(PollEvent* events, int capacity, int64_t timeout_ns) override;
   void wake() override { poller_.wake(); }

@@ -151,6 +151,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   choosePool(seed, plan);
   chooseTimeouts(seed, plan);
   chooseConnectionLimits(seed, plan);
+  plan.tells_room_on_demand = Random(seed ^ 0x726f6f6d).chance(300);
   return plan;
 }
 

@@ -39,6 +39,8 @@ struct Plan {
   // Of 1000 calls (or actions), how many go wrong in this way.
   std::array<uint32_t, kFaults> rates{};
   int64_t busy_poll_ns = 0;
+  // The pollers are as kqueue is.
+  bool tells_room_on_demand = false;
   Timeouts timeouts;
   ConnectionLimits connections;
   // Some of the limits are of addresses: clients may be closed before anybody hears of them.

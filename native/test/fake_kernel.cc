@@ -55,6 +55,20 @@ int FakePoller::add(int fd, uint64_t token) {
   return 0;
 }
 
+int FakePoller::awaitRoom(int fd, uint64_t token) {
+  const auto found = kernel_.table_.find(fd);
+  if (found == kernel_.table_.end() || found->second == nullptr || found->second->poller_ != this ||
+      found->second->token_ != token) {
+    kernel_.misuse("awaitRoom", fd);
+    return EBADF;
+  }
+  if (!tells_room_on_demand) return 0;
+  FakeSource* source = found->second;
+  source->awaits_room_ = true;
+  if (source->look().writable) source->notify();
+  return 0;
+}
+
 void FakePoller::remove(int fd) {
   const auto found = kernel_.table_.find(fd);
   if (found == kernel_.table_.end() || found->second == nullptr || found->second->poller_ != this) {
@@ -64,6 +78,7 @@ void FakePoller::remove(int fd) {
   FakeSource* source = found->second;
   std::erase(queue_, source);
   source->is_queued_ = false;
+  source->awaits_room_ = false;
   source->poller_ = nullptr;
 }
 
@@ -95,8 +110,16 @@ int FakePoller::collect(PollEvent* events, int capacity) {
     FakeSource* source = queue_.front();
     queue_.pop_front();
     source->is_queued_ = false;
-    events[count] = source->look();
-    events[count++].token = source->token_;
+    PollEvent& event = events[count];
+    event = source->look();
+    event.token = source->token_;
+    if (tells_room_on_demand) {
+      event.writable = event.writable && std::exchange(source->awaits_room_, false);
+      const bool is_empty =
+          !event.readable && !event.writable && !event.peer_closed && !event.failed;
+      if (is_empty) continue;
+    }
+    count++;
   }
   return count;
 }

@@ -67,6 +67,7 @@ class FakeSource {
   FakePoller* poller_ = nullptr;
   uint64_t token_ = 0;
   bool is_queued_ = false;
+  bool awaits_room_ = false;
 };
 
 // Both ends of a connection. The public methods are the client's, and the script's.
@@ -160,6 +161,7 @@ class FakePoller final : public Poller {
 
   int open() override;
   int add(int fd, uint64_t token) override;
+  int awaitRoom(int fd, uint64_t token) override;
   void remove(int fd) override;
   // A wait that would sleep calls `on_sleep` (where the driver lets others act), looks again and
   // returns 0, as after a signal: the driver decides when to call the loop's next turn.
@@ -175,6 +177,8 @@ class FakePoller final : public Poller {
   // Whether a wait() that sleeps has something to return for, its time-out apart.
   bool isDue() const { return woken_ || lost_ != 0 || !queue_.empty() || !injected_.empty(); }
 
+  // As kqueue: room is told to whoever awaits it, once.
+  bool tells_room_on_demand = false;
   std::function<void()> on_sleep;
   uint64_t waits = 0;
   uint64_t wakes = 0;

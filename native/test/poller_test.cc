@@ -133,6 +133,7 @@ TEST_F(PollerTest, RoomIsToldOnlyAfterTheSocketWasFull) {
   EXPECT_EQ(wait(20 * kNsPerMs), 0);
 
   fill();
+  ASSERT_EQ(poller.awaitRoom(ours.fd(), 7), 0);
   PollEvent seen;
   while (!seen.writable) {
     ASSERT_GT(::recv(theirs.fd(), got.data(), got.size(), 0), 0);

@@ -103,6 +103,27 @@ TEST(ProcessorSlowReader, GetsEverythingInOrderAndCostsNothingMeanwhile) {
   EXPECT_EQ(bench.claimOne().body, "d");
 }
 
+// As kqueue, which tells of room to those alone who await it.
+TEST(ProcessorSlowReader, RoomIsAwaitedWhereItIsNotTold) {
+  ProcessorBench bench;
+  bench.poller.tells_room_on_demand = true;
+  FakeConnection& client = bench.connect();
+  client.setWindow(3);
+  client.send(framed("a"));
+  bench.run();
+  bench.reply(bench.claimOne(), "123456789");
+  bench.run();
+  std::string got;
+  for (int i = 0; i < 3; i++) {
+    got += client.take();
+    bench.run();
+  }
+  EXPECT_EQ(got, "123456789");
+  client.send(framed("b"));
+  bench.run();
+  EXPECT_EQ(bench.claimBodies().size(), 1u);
+}
+
 TEST(ProcessorSlowReader, IsMutedUntilItsReplyHasLeft) {
   ProcessorBench bench;
   FakeConnection& client = bench.connect();
