@@ -13,6 +13,18 @@
       "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-Wall", "-Wextra"],
       "cflags!": ["-fno-omit-frame-pointer"],
       "conditions": [
+        ["OS=='mac'", {
+          "sources": ["<@(darwin_socket_sources)"],
+          "xcode_settings": {
+            "CLANG_CXX_LANGUAGE_STANDARD": "c++20",
+            "GCC_ENABLE_CPP_EXCEPTIONS": "NO",
+            "GCC_ENABLE_CPP_RTTI": "NO",
+            "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",
+            "MACOSX_DEPLOYMENT_TARGET": "11.0"
+          }
+        }, {
+          "sources": ["<@(flagged_socket_sources)"]
+        }],
         ["OS=='linux'", {
           "sources": ["<@(epoll_sources)"],
           "ldflags": [

@@ -27,6 +27,12 @@
       "native/platform/system_memory.cc",
       "native/platform/system_platform.cc"
     ],
+    "flagged_socket_sources": [
+      "native/platform/flagged_socket_calls.cc"
+    ],
+    "darwin_socket_sources": [
+      "native/platform/darwin_socket_calls.cc"
+    ],
     "epoll_sources": [
       "native/platform/epoll_poller.cc"
     ],

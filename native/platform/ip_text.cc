@@ -1,6 +1,7 @@
 #include "ip_text.h"
 
 #include <arpa/inet.h>
+#include <sys/socket.h>
 
 #include <cstdlib>
 #include <cstring>

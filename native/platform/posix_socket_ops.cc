@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "socket_calls.h"
+
 namespace odradek {
 namespace {
 
@@ -76,8 +78,7 @@ int PosixSocketOps::listen(const Endpoint& where, int backlog, Endpoint* bound, 
   Address address;
   if (!parse(where, &address)) return -EINVAL;
   *step = "socket";
-  const int fd =
-      ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+  const int fd = openSocket(address.storage.ss_family);
   if (fd < 0) return failed(fd);
   *step = "setsockopt";
   // SO_REUSEADDR as Node and libuv set it: a restart doesn't wait for TIME_WAIT. The other two
@@ -98,7 +99,7 @@ int PosixSocketOps::listen(const Endpoint& where, int backlog, Endpoint* bound, 
 
 int PosixSocketOps::accept(int listener, Endpoint* local, Endpoint* remote) {
   Address peer;
-  const int fd = ::accept4(listener, peer.get(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  const int fd = acceptSocket(listener, peer.get(), &peer.length);
   if (fd < 0) return -errno;
   *remote = format(peer);
   Address name;

@@ -41,7 +41,8 @@ class PosixThread final : public Thread {
     // Signals are the program's business: its own threads take them all.
     sigset_t all;
     sigset_t before;
-    ::sigfillset(&all);
+    // A macro on some systems.
+    sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
     const int error = ::pthread_create(&thread_, nullptr, run, this);
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
