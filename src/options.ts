@@ -165,6 +165,9 @@ export interface Settings<State = unknown> {
   readonly transport: 'auto' | 'native' | 'js';
 }
 
+/** The core's kMaxListeners. */
+const maxListeners = 65_535;
+
 /** The core's kMaxProcessors. */
 export const maxNetworkThreads = 64;
 
@@ -281,9 +284,10 @@ function checkBodies<State>(
 
 function checkListeners<State>(options: SocketServerOptions<State>): Listener<State>[] {
   const { listeners } = options;
-  if (!Array.isArray(listeners) || listeners.length === 0) {
-    throw invalidOption('listeners', 'an array of at least one listener', listeners);
-  }
+  const isFit =
+    Array.isArray(listeners) && listeners.length > 0 && listeners.length <= maxListeners;
+  if (!isFit)
+    throw invalidOption('listeners', `an array of 1 to ${maxListeners} listeners`, listeners);
   const names = new Set<string>();
   return listeners.map((listener: ListenerOptions<State>, index) => {
     const checked = checkListener(listener, index, options);

@@ -44,7 +44,7 @@ describe('options', () => {
   it.each<[string, object, RegExp]>([
     ['an unknown option', { ...good, threads: 3 }, /no option "threads"; it has listeners, /],
     ['a misspelt option', { ...good, queuedMaxRequest: 5 }, /no option "queuedMaxRequest"/],
-    ['no listeners', { handler }, /listeners must be an array of at least one.*undefined/],
+    ['no listeners', { handler }, /listeners must be an array of 1 to 65535.*undefined/],
     ['an empty list of listeners', { handler, listeners: [] }, /listeners must be an array/],
     ['one listener without a list', { handler, listeners: { port: 0 } }, /listeners must be/],
     ['a listener that is none', { handler, listeners: [9092] }, /listeners\[0\].*object.*9092/],

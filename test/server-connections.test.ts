@@ -58,6 +58,7 @@ describe.each(placements)('closeIdleConnections() (%s)', (transport) => {
     expect(await busy?.readText()).toBe('slow');
     half?.send(whole.subarray(7));
     expect(await half?.readText()).toBe('in two parts');
+    await until(() => testServer.closed.all.length >= 2, 'both ends');
     expect(testServer.closed.all.map(({ code }) => code)).toEqual([
       'CLOSED_BY_SERVICE',
       'CLOSED_BY_SERVICE',

@@ -99,18 +99,17 @@ void ConnectionQuotas::ring(std::vector<RoomListener*>& acceptors) {
 uint32_t ConnectionQuotas::takeExcess(uint32_t most) {
   std::lock_guard lock(mutex_);
   if (!has_excess_.load(std::memory_order_relaxed)) return 0;
-  const uint32_t over = std::min(total_ - limits_.max_connections, total_ - protected_);
-  const uint32_t taken = std::min(most, over - leaving_);
+  const uint32_t taken = std::min(most, total_ - limits_.max_connections - leaving_);
   leaving_ += taken;
   noteExcess();
   return taken;
 }
 
+// Never begins with a release, after which nobody would ring the processors.
 void ConnectionQuotas::noteExcess() {
-  const uint32_t over = total_ > limits_.max_connections
-                            ? std::min(total_ - limits_.max_connections, total_ - protected_)
-                            : 0;
-  has_excess_.store(over > leaving_, std::memory_order_relaxed);
+  const bool has_excess = total_ > limits_.max_connections &&
+                          total_ - limits_.max_connections > leaving_ && total_ > protected_;
+  has_excess_.store(has_excess, std::memory_order_relaxed);
 }
 
 bool ConnectionQuotas::isProtected(uint16_t listener) const {

@@ -117,9 +117,10 @@ class ConnectionQuotas {
   // What is open already stays, but for what is over max_connections: see takeExcess().
   void update(ConnectionLimits limits);
 
-  // Kafka's closeExcessConnections: how many of its connections, `most` at most and none of a
-  // protected listener, a processor is to close. What is taken has to be closed.
+  // Kafka's closeExcessConnections: how many a processor is to close of those, `most` in number,
+  // that it has on listeners that are not protected. What is taken has to be closed.
   uint32_t takeExcess(uint32_t most);
+  // There are too many, those aside that are to be closed; and not all are protected.
   bool hasExcess() const { return has_excess_.load(std::memory_order_relaxed); }
   bool isProtected(uint16_t listener) const;
 

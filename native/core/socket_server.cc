@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "bounds.h"
 #include "check.h"
 
 namespace odradek {
@@ -65,6 +66,7 @@ StartError SocketServer::open() {
 }
 
 StartError SocketServer::openProcessors() {
+  ODRADEK_REQUIRE(config_.listeners.size() <= kMaxListeners);
   for (const ListenerConfig& listener : config_.listeners) {
     channels_.push_back(
         {&listener.framing, config_.waits_for_accept, config_.max_in_flight_per_connection});

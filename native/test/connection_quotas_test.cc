@@ -428,11 +428,33 @@ TEST_F(ConnectionQuotasTest, ThoseOfAProtectedListenerAreNotClosed) {
   open(8, kReplication);
   limits.max_connections = 3;
   use();
-  EXPECT_EQ(quotas.takeExcess(9), 2u);
-  EXPECT_FALSE(quotas.hasExcess());
+  EXPECT_TRUE(quotas.hasExcess());
+  EXPECT_EQ(quotas.takeExcess(2), 2u) << "all that is not protected";
+  quotas.release(admissions[0], true);
+  quotas.release(admissions[1], true);
+  EXPECT_FALSE(quotas.hasExcess()) << "there is nobody to be closed";
   limits.listeners[kReplication].is_protected = false;
   use();
   EXPECT_EQ(quotas.takeExcess(9), 5u);
+}
+
+// Found by the simulation: those that leave may be protected since.
+TEST_F(ConnectionQuotasTest, ExcessNeverBeginsWithARelease) {
+  open(10, kExternal);
+  open(19, kAdmin);
+  limits.max_connections = 3;
+  use();
+  EXPECT_EQ(quotas.takeExcess(10), 10u) << "a processor has those of one listener";
+  limits.max_connections = 8;
+  limits.listeners[kExternal].is_protected = true;
+  use();
+  EXPECT_TRUE(quotas.hasExcess()) << "another one is to close some";
+  EXPECT_EQ(quotas.takeExcess(19), 11u);
+  EXPECT_FALSE(quotas.hasExcess());
+  for (int i = 0; i < 10; i++) {
+    quotas.release(admissions[static_cast<size_t>(i)], true);
+    EXPECT_FALSE(quotas.hasExcess());
+  }
 }
 
 }  // namespace

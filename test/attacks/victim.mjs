@@ -44,13 +44,15 @@ async function ask(number) {
   input = Buffer.alloc(0);
 }
 
+// The server has accepted it now: its descriptor is among those from before the attack.
+await ask(0);
 console.log('ready');
 let isOver = false;
 process.stdin.on('end', () => {
   isOver = true;
 });
 process.stdin.resume();
-for (let number = 0; !isOver && end === null; number++) {
+for (let number = 1; !isOver && end === null; number++) {
   await ask(number);
   await new Promise((resolve) => setTimeout(resolve, pauseMs));
 }

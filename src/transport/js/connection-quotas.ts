@@ -118,12 +118,15 @@ export class ConnectionQuotas {
     );
   }
 
-  /** Whether there are too many connections, those that are to be closed aside. */
+  /** Whether there are too many, those aside that are to be closed; and not all are protected. */
   get hasExcess(): boolean {
     return this.#excess > 0;
   }
 
-  /** How many connections, none of a protected listener, are to be closed; what is taken has to be. */
+  /**
+   * How many are to be closed of those, `most` in number, that are not protected; what is taken has to
+   * be closed.
+   */
   takeExcess(most: number): number {
     const taken = Math.min(most, this.#excess);
     this.#leaving += taken;
@@ -131,8 +134,8 @@ export class ConnectionQuotas {
   }
 
   get #excess(): number {
-    const over = Math.max(0, this.#total - this.#limits.maxConnections);
-    return Math.max(0, Math.min(over, this.#total - this.#protected) - this.#leaving);
+    if (this.#total === this.#protected) return 0;
+    return Math.max(0, this.#total - this.#limits.maxConnections - this.#leaving);
   }
 
   /** Whether this connection may be closed since there are too many. */
