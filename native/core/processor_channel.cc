@@ -408,6 +408,8 @@ void Processor::flush(Channel& channel) {
 
 void Processor::awaitRoom(Channel& channel) {
   channel.is_writable = false;
+  // Nothing is polled any more, and what was adopted last is not watched.
+  if (is_ending_) return;
   const int error = poller_.awaitRoom(channel.fd, channel.place.token());
   if (error != 0) fail(channel, CloseReason::kIoError, error);
 }

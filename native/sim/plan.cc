@@ -101,7 +101,7 @@ void chooseTimeouts(uint64_t seed, Plan& plan) {
 
 void chooseConnectionLimits(uint64_t seed, Plan& plan) {
   Random random(seed ^ 0x71756f74);
-  if (!random.chance(300)) return;
+  if (!random.chance(600)) return;
   plan.limits_addresses = random.chance(400);
   plan.connections = makeConnectionLimits(random, plan);
   if (random.chance(500)) plan.limit_changes = random.between(20, 300);
@@ -150,8 +150,11 @@ Plan makePlan(uint64_t seed, Random& random) {
   chooseRates(random, plan);
   choosePool(seed, plan);
   chooseTimeouts(seed, plan);
-  chooseConnectionLimits(seed, plan);
-  plan.tells_room_on_demand = Random(seed ^ 0x726f6f6d).chance(300);
+  // Half of the seeds let everybody in, and are told of room by themselves.
+  if (seed % 2 == 1) {
+    chooseConnectionLimits(seed, plan);
+    plan.tells_room_on_demand = Random(seed ^ 0x726f6f6d).chance(600);
+  }
   return plan;
 }
 

@@ -135,6 +135,13 @@ void World::finish() {
   stage_.has_faults = false;
   kernel_.limitDescriptors(SIZE_MAX);
   if (pool_ != nullptr) pool_->restore();
+  // Connections that change hands when nothing is under way any more, and idle from there on.
+  if (plan_.resizes > 0 && plan_.timeouts.idle_ns > 0) {
+    runLoops();
+    for (auto& client : clients_) client->finish();
+    runLoops();
+    resize();
+  }
   // With handlers that still don't answer, the loops have to come to rest all the same.
   settle(false);
   settle(true);
