@@ -95,7 +95,7 @@ describe.each(placements)('limits of connections (%s)', (transport) => {
       const [first, second] = (await connectMany(testServer, 2)) as [Client, Client];
       await expectServed(first);
       await expectNotServed(second, first);
-      expect(await testServer.server.close({ timeoutMs: 1000 })).toEqual({ completed: 0, cut: 0 });
+      expect(await testServer.server.close({ timeoutMs: 1000 })).toMatchObject({ cut: 0 });
       await first.seeEnd();
       await second.ended;
     });

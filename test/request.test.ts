@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { expectBytes, frame, frames, numbered, pattern } from './support/bytes.js';
 import { startWithheld } from './support/handlers.js';
 import { startServer } from './support/server.js';
-import { placements } from './support/transports.js';
+import { isPooled, placements } from './support/transports.js';
 import { Inbox, nextTurn, patienceMs, until, within } from './support/wait.js';
 
 describe.each(placements)('request (%s)', (transport) => {
@@ -39,6 +39,8 @@ describe.each(placements)('request (%s)', (transport) => {
   });
 
   it('says when it had come, on the clock of performance.now()', async () => {
+    // What another thread's clock says comes here by the wall clock, which may be set meanwhile.
+    const slackMs = isPooled(transport) ? 100 : 1;
     const { testServer, requests } = await withheld();
     const client = await testServer.connect();
     for (let i = 0; i < 3; i++) {
@@ -46,8 +48,8 @@ describe.each(placements)('request (%s)', (transport) => {
       const before = performance.now();
       other.send(frame('hello'));
       const { receivedAt } = await requests.next();
-      expect(receivedAt).toBeGreaterThanOrEqual(before - 1);
-      expect(receivedAt).toBeLessThanOrEqual(performance.now() + 1);
+      expect(receivedAt).toBeGreaterThanOrEqual(before - slackMs);
+      expect(receivedAt).toBeLessThanOrEqual(performance.now() + slackMs);
     }
   });
 

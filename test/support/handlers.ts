@@ -125,22 +125,22 @@ export async function startParking(
 ) {
   const taken: string[] = [];
   const parked = new Map<string, Deferred<Buffer>>();
+  const replyTo = (text: string): Deferred<Buffer> => {
+    const reply = parked.get(text) ?? defer<Buffer>();
+    parked.set(text, reply);
+    return reply;
+  };
   const testServer = await startServer(transport, {
     networkThreads: 1,
     ...options,
     handler: ({ body }) => {
       const text = body.toString();
-      const reply = defer<Buffer>();
       taken.push(text);
-      parked.set(text, reply);
-      return reply.promise;
+      return replyTo(text).promise;
     },
   });
-  const answer = (text: string): void => {
-    const reply = parked.get(text);
-    if (reply === undefined) throw new Error(`${text} was not taken`);
-    reply.resolve(Buffer.from(text));
-  };
+  /** May come before this thread has heard that a thread of the pool has taken it. */
+  const answer = (text: string): void => replyTo(text).resolve(Buffer.from(text));
   /** Pending requests, queued requests, waiting connections. */
   const metrics = (): [number, number, number] => {
     const { pendingRequests, requestQueueSize, connectionsWaitingForRoom } =
