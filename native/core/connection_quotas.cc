@@ -80,8 +80,8 @@ void ConnectionQuotas::update(ConnectionLimits limits) {
   std::lock_guard lock(mutex_);
   limits_ = std::move(limits);
   protected_ = 0;
-  for (uint16_t i = 0; i < listeners_.size(); i++) {
-    if (limitsOf(i).is_protected) protected_ += listeners_[i].connections;
+  for (size_t i = 0; i < listeners_.size(); i++) {
+    if (limitsOf(static_cast<uint16_t>(i)).is_protected) protected_ += listeners_[i].connections;
   }
   noteExcess();
   ring(want_room_);
