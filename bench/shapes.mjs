@@ -40,6 +40,15 @@ const network = ['native', 'native, 1 thread'];
 const peers = ['node:net', 'Bun'];
 /** What the limits of docs/limits.md cost. */
 const unlimited = 'native, no limits';
+const everybody = [
+  'floor',
+  ...network,
+  unlimited,
+  'native, pool of 1',
+  'native, pool of 2',
+  'js',
+  ...peers,
+];
 
 /** @type {Shape[]} */
 export const echoShapes = [
@@ -65,15 +74,7 @@ export const echoShapes = [
     name: '64x1',
     about: '64 connections, one request each at a time, 128 B',
     load: { connections: 64 },
-    servers: [
-      'floor',
-      ...network,
-      unlimited,
-      'native, pool of 1',
-      'native, pool of 2',
-      'js',
-      ...peers,
-    ],
+    servers: everybody,
     why: 'all: the plainest comparison',
     cores: 1,
     measure: 'throughput',
@@ -82,15 +83,7 @@ export const echoShapes = [
     name: '64x16',
     about: '64 connections, 16 requests at once, 128 B',
     load: { connections: 64, pipeline: 16 },
-    servers: [
-      'floor',
-      ...network,
-      unlimited,
-      'native, pool of 1',
-      'native, pool of 2',
-      'js',
-      ...peers,
-    ],
+    servers: everybody,
     why: 'all: what a request costs once system calls are shared',
     cores: 1,
     measure: 'throughput',
