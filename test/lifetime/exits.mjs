@@ -3,7 +3,12 @@ import { Child, sleep, within } from './child.mjs';
 import { Random } from './random.mjs';
 import { echoed, Traffic } from './traffic.mjs';
 
-const sizes = { echo: [100, 20_000, 0], pending: [100, 20_000, 0], keep: [100, 300_000, 17_000] };
+const sizes = {
+  echo: [100, 20_000, 0],
+  pending: [100, 20_000, 0],
+  keep: [100, 300_000, 17_000],
+  busy: new Array(1500).fill(1),
+};
 
 /**
  * By kind: the code or the signal by which the process ends, and what it says of an error. By
@@ -11,7 +16,9 @@ const sizes = { echo: [100, 20_000, 0], pending: [100, 20_000, 0], keep: [100, 3
  */
 const kinds = {
   close: { code: 0 },
-  unref: { code: 0, isNativeOnly: true },
+  unref: { code: 0 },
+  // There is more to do at the end of every turn.
+  unrefBusy: { code: 0, handler: 'busy', threads: 0, ending: 'unref' },
   exitInHandler: { code: 7 },
   exitInTimer: { code: 7 },
   throwInTimer: { code: 1, says: 'Error: thrown in a timer' },
@@ -71,9 +78,9 @@ export async function exits(run, count) {
       const kind = names[index % names.length];
       const plan = {
         transport: run.transport,
-        threads: random.below(4),
+        threads: kinds[kind].threads ?? random.below(4),
         handler: kinds[kind].handler ?? random.pick(['echo', 'pending', 'keep']),
-        ending: kind,
+        ending: kinds[kind].ending ?? kind,
         endAfter: 1 + random.below(200),
         closeMs: 20 + random.below(50),
       };

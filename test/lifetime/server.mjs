@@ -22,6 +22,12 @@ function makeHandler({ handler }) {
       kept[handled % 200] = body;
       return body;
     },
+    // Slower than any client.
+    busy: ({ body }) => {
+      const until = performance.now() + 0.02;
+      while (performance.now() < until);
+      return body;
+    },
     sized: ({ body }) => {
       const size = body.readUInt32BE();
       return Buffer.alloc(size, size & 0xff);

@@ -2,6 +2,7 @@ import type { CloseCode, CloseReason } from '../../close-reason.js';
 import { Expiry } from '../../expiry.js';
 import { Fifo } from '../../fifo.js';
 import type { Framing } from '../../framing.js';
+import { LoopTurn } from '../../loop-turn.js';
 import type { Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
 import type { TransportEvents } from '../../transport.js';
@@ -30,7 +31,6 @@ export class JsProcessor<State> implements ChannelHost<State> {
   readonly #events: TransportEvents<State>;
   readonly #ready = new Fifo<JsChannel<State>>();
   #dirty: JsChannel<State>[] = [];
-  #turn: NodeJS.Immediate | undefined;
   #isServing = false;
   #isFlushing = false;
   #requestsLeft = 0;
@@ -119,8 +119,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
     this.requestChannel.clear();
     this.#ready.clear();
     this.#dirty = [];
-    clearImmediate(this.#turn);
-    this.#turn = undefined;
+    this.later.forget();
   }
 
   markDirty(channel: JsChannel<State>): void {
@@ -180,14 +179,13 @@ export class JsProcessor<State> implements ChannelHost<State> {
   }
 
   #goOnLater(): void {
-    if (this.#isServing || this.#turn !== undefined) return;
+    if (this.#isServing) return;
     if (this.#ready.length === 0 && !this.requestChannel.canGoOn) return;
-    this.#turn = setImmediate(this.#serve);
+    this.later.ask();
   }
 
   /** One turn of the event loop: rounds, until nothing is left or the turn's share is used up. */
   readonly #serve = (): void => {
-    this.#turn = undefined;
     this.#isServing = true;
     this.#requestsLeft = maxRequestsPerTurn;
     this.#bytesLeft = maxBytesPerTurn;
@@ -204,6 +202,9 @@ export class JsProcessor<State> implements ChannelHost<State> {
       this.#goOnLater();
     }
   };
+
+  /** Goes on in the event loop's next round. */
+  readonly later = new LoopTurn(this.#serve);
 
   get #hasShare(): boolean {
     return this.#requestsLeft > 0 && this.#bytesLeft > 0;

@@ -219,6 +219,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
   #hold(isHeld: boolean): void {
     this.#isHeld = isHeld;
     for (const acceptor of this.#acceptors.values()) acceptor.hold(isHeld);
+    this.#processor.later.hold(isHeld);
     for (const channel of this.#processor.channels) channel.hold(isHeld);
   }
 }

@@ -255,7 +255,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   settled(): void {
     if (!this.#isSated || (this.#isRetiring && this.#pool.inFlight > 0)) return;
     this.#isSated = false;
-    setImmediate(this.onDoorbell);
+    this.later.ask();
   }
 
   /** The hooks are on the server's thread. */

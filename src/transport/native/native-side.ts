@@ -4,6 +4,7 @@ import { bufferView } from '../../buffer-view.js';
 import { type CloseCode, closeCodeOf } from '../../close-reason.js';
 import type { Expiry } from '../../expiry.js';
 import type { CustomFraming, Framing } from '../../framing.js';
+import { LoopTurn } from '../../loop-turn.js';
 import type { Settings } from '../../options.js';
 import { ServerRequest } from '../../request.js';
 import type { TransportEvents } from '../../transport.js';
@@ -101,9 +102,17 @@ export abstract class NativeSide<State> {
   // --- What the core delivers -------------------------------------------------------------------
 
   protected readonly onDoorbell = (): void => {
+    // One turn a round of the event loop, whoever rings.
+    if (!this.later.isAsked) this.#beginTurn();
+  };
+
+  readonly #beginTurn = (): void => {
     this.#left = requestsPerTurn;
     this.#takeTurn();
   };
+
+  /** Goes on in the event loop's next round. */
+  protected readonly later = new LoopTurn(this.#beginTurn);
 
   readonly #takeTurn = (): void => {
     try {
@@ -113,7 +122,7 @@ export abstract class NativeSide<State> {
       process.nextTick(() => {
         throw error;
       });
-      setImmediate(this.onDoorbell);
+      this.later.ask();
     }
   };
 
@@ -124,7 +133,7 @@ export abstract class NativeSide<State> {
       // rest() refuses if somebody has rung since the claim: then there is more, too.
       if (!more && (this.commands === null || this.rest())) return;
       if (this.#left <= 0) {
-        setImmediate(this.onDoorbell);
+        this.later.ask();
         return;
       }
       if (this.owesMicrotasks()) {

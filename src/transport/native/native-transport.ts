@@ -403,11 +403,13 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
 
   ref(): void {
     this.#isRef = true;
+    this.later.hold(true);
     this.#native?.ref();
   }
 
   unref(): void {
     this.#isRef = false;
+    this.later.hold(false);
     this.#native?.unref();
   }
 }
