@@ -78,6 +78,29 @@ describe.each(poolTransports)('a lost handler thread (%s)', (transport) => {
     });
   });
 
+  it('lets nobody begin what comes behind before everything that it had begun has failed', async () => {
+    // What the thread had answered in its last turn is lost with it.
+    const begun: number[] = [];
+    const { testServer, shared } = await startPool(
+      transport,
+      { threads: 2, resourceLimits: small },
+      {
+        onHandlerError: (error) => {
+          // Time for the other thread, if it may begin.
+          Atomics.wait(shared.memory, 63, 0, 50);
+          begun.push(shared.count('begun'));
+          return onHandlerError(error);
+        },
+      },
+    );
+    const client = await testServer.connect();
+    client.send(frames(['echo 1', 'echo 2', 'eat', 'echo 3', 'echo 4']));
+    const texts = await client.readTexts(5);
+    expect(texts.slice(2)).toEqual(['ERR_ODRADEK_HANDLER_LOST', 'echo 3', 'echo 4']);
+    expect(begun.length).toBe(texts.filter((text) => text === texts[2]).length);
+    expect(begun).toEqual(begun.map(() => 3));
+  });
+
   it('gives back what it had not begun, and the order stays', async () => {
     // A message is given to the thread; of the core's requests it takes none that it can't begin.
     const given = transport === 'js' ? 2 : 1;

@@ -1,6 +1,7 @@
 // The handlers of the soak. Besides answering they look at what the server promises them: each
 // request begins once, its body is whole, and (where `isExclusive`) no other of its connection is at
 // work at that time.
+import { threadId } from 'node:worker_threads';
 import { replyAndClose } from 'odradek';
 import { isFilledWith, readRequest, replyHead } from './wire.mjs';
 
@@ -77,23 +78,35 @@ const commands = {
   },
 };
 
+/** A request of a connection at work: its number, so that 0 is none, and its thread. */
+function work({ sequence }) {
+  return (sequence + 1) * 1000 + (threadId % 1000);
+}
+
 /** What is wrong with the beginning of this request, or the empty text. */
-function begin({ id, connection, sequence, filling }) {
+function begin(request) {
+  const { id, connection, filling } = request;
   const wasBegun = Atomics.add(begun, id, 1) > 0;
-  const before = isExclusive ? Atomics.exchange(running, connection, sequence + 1) : 0;
+  const before = isExclusive ? Atomics.exchange(running, connection, work(request)) : 0;
   if (wasBegun) return 'begun a second time';
-  if (before !== 0) return `begun while ${before - 1} of its connection is at work`;
+  if (before !== 0) {
+    const other = `number ${Math.floor(before / 1000) - 1} is at work in thread ${before % 1000}`;
+    return `begun in thread ${threadId} while ${other}`;
+  }
   return isFilledWith(filling, id) ? '' : 'its body differs';
 }
 
-function end({ connection, sequence }) {
-  Atomics.compareExchange(running, connection, sequence + 1, 0);
+function end(request) {
+  Atomics.compareExchange(running, request.connection, work(request), 0);
 }
 
 export default function handle({ body }) {
   const request = readRequest(body);
   const wrong = begin(request);
-  if (wrong !== '') return replyHead(request.id, wrong);
+  if (wrong !== '') {
+    end(request);
+    return replyHead(request.id, wrong);
+  }
   let isAwaited = false;
   try {
     const answer = commands[request.command](request);

@@ -14,7 +14,9 @@ const mistakes = [];
 /** The connection's next request may begin from here on. */
 function onHandlerError(error, { body }) {
   const { id, connection, sequence, isFatal } = readRequest(body);
-  Atomics.compareExchange(running, connection, sequence + 1, 0);
+  if (Math.floor(Atomics.load(running, connection) / 1000) === sequence + 1) {
+    Atomics.store(running, connection, 0);
+  }
   if (error.code === 'ERR_ODRADEK_HANDLER_LOST') {
     told.lost++;
     // A thread without memory may end between the claim and the handler.

@@ -29,6 +29,8 @@ export interface NativeLinksHost<State> {
   /** From the start on. */
   server(): NativeServer | null;
   find(name: Target): NativeConnection<State> | undefined;
+  /** What a lost thread had claimed behind what it had begun, and what has failed by now. */
+  wait(waiting: readonly NativeLostRequest[]): void;
 }
 
 /** The handler pool's side of the native transport: opens the core's places for its threads. */
@@ -142,8 +144,8 @@ class NativeLink<State> implements HandlerLink {
     const remains = this.#links.host.server()?.closeHandler(this.#place);
     const { started = [], waiting = [], putBack = 0 } = remains ?? {};
     this.#claimedTotal -= waiting.length + putBack;
-    for (const request of waiting) this.#find(request)?.more.waiting.push(request.sequence);
     for (const request of started) this.#fail(request, error);
+    this.#links.host.wait(waiting);
     this.#retired?.();
     return { started: started.length, requeued: putBack + waiting.length };
   }

@@ -17,7 +17,13 @@ import type { Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
 import { resolveHost } from '../../resolve-host.js';
 import type { Address, Transport, TransportEvents } from '../../transport.js';
-import type { Binding, NativeEvent, NativeServer, NativeStartError } from './binding.js';
+import type {
+  Binding,
+  NativeEvent,
+  NativeLostRequest,
+  NativeServer,
+  NativeStartError,
+} from './binding.js';
 import { CommandTable, type Target } from './command-table.js';
 import { commandFlags, eventKinds, statusFields } from './crossing.js';
 import { NativeConnection } from './native-connection.js';
@@ -135,6 +141,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     const host = {
       server: () => this.#native,
       find: (name: Target) => this.#findNamed(name),
+      wait: (waiting: readonly NativeLostRequest[]) => this.#wait(waiting),
     };
     this.#links = new NativeLinks(this.#settings, host, events);
     return this.#links;
@@ -156,6 +163,21 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     super.reply(request, bytes, closeCode);
     const connection = request.connection as NativeConnection<State>;
     if (connection.hasWaiting && connection.inFlight === 0) this.#endWaiting(connection);
+  }
+
+  /** Nobody begins these before everything ahead of them is answered, which some of it may be. */
+  #wait(waiting: readonly NativeLostRequest[]): void {
+    const connections = new Set<NativeConnection<State>>();
+    for (const request of waiting) {
+      const { processor, slot, generation, sequence } = request;
+      const connection = this.#findNamed(request);
+      connection?.more.waiting.push(sequence);
+      if (connection === undefined) this.#native?.endWaiting(processor, slot, generation, false);
+      else connections.add(connection);
+    }
+    for (const connection of connections) {
+      if (connection.inFlight === 0) this.#endWaiting(connection);
+    }
   }
 
   /** What a lost thread had begun is answered: others may begin what it had claimed behind that. */
