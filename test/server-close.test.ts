@@ -15,6 +15,8 @@ describe.each(placements)('server.close() (%s)', (transport) => {
     const clients = [await testServer.connect(), await testServer.connect()];
     clients[0]?.send(frame('hello'));
     await clients[0]?.readText();
+    // A reply is read before it is counted.
+    await until(() => testServer.server.metrics().responsesTotal === 1, 'the count');
     await testServer.opened.next();
     await testServer.opened.next();
     const summary = await within(testServer.server.close(), 'the end');
