@@ -34,6 +34,8 @@ const nothing = Buffer.alloc(0);
 export class FrameDecoder {
   /** What broke the framing. Nothing is found any more, unless {@link restart} tries anew. */
   failure: FrameError | null = null;
+  /** Bytes that no frame has taken. */
+  bytes = 0;
   readonly #isolate: boolean;
   #finder: FrameFinder;
   /** The unread bytes are `#head` from `#at` to `#end`, then the chunks of `#tail`. */
@@ -58,7 +60,9 @@ export class FrameDecoder {
   }
 
   push(chunk: Buffer): void {
-    if (chunk.length > 0) this.#tail.push(chunk);
+    if (chunk.length === 0) return;
+    this.bytes += chunk.length;
+    this.#tail.push(chunk);
   }
 
   /** Whether a complete frame is there to be taken. Sets {@link failure} on bytes that break. */
@@ -86,6 +90,7 @@ export class FrameDecoder {
     const body = this.#head.subarray(at + bodyStart, at + bodyEnd);
     const { buffer: memory, byteOffset } = this.#head;
     this.#at += length;
+    this.bytes -= length;
     this.#lookAgain();
     if (this.#at === this.#end) this.#dropHead();
     return {
@@ -100,6 +105,7 @@ export class FrameDecoder {
   restart(framing: Framing, frames: readonly Buffer[]): void {
     const unread = this.#head.subarray(this.#at, this.#end);
     this.#tail = [...frames, unread, ...this.#tail].filter((chunk) => chunk.length > 0);
+    for (const frame of frames) this.bytes += frame.length;
     this.#dropHead();
     this.#finder = makeFrameFinder(framing);
     this.failure = null;
@@ -115,6 +121,7 @@ export class FrameDecoder {
 
   /** Forgets every byte. */
   clear(): void {
+    this.bytes = 0;
     this.#tail = [];
     this.#dropHead();
     this.#lookAgain();

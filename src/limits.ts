@@ -8,10 +8,16 @@ import {
   type ListenerLimitOptions,
   listenerLimitNames,
 } from './connection-limits.js';
+import {
+  checkMemoryLimits,
+  type MemoryLimitOptions,
+  type MemoryLimits,
+  memoryLimitNames,
+} from './memory-limits.js';
 import { checkTimeouts, type TimeoutOptions, type Timeouts, timeoutNames } from './timeouts.js';
 
 /** By what a server protects itself: see docs/limits.md. */
-export interface LimitOptions extends TimeoutOptions, ConnectionLimitOptions {}
+export interface LimitOptions extends TimeoutOptions, ConnectionLimitOptions, MemoryLimitOptions {}
 
 /** What `updateLimits()` changes; what it doesn't name stays. */
 export interface LimitChanges extends LimitOptions {
@@ -23,11 +29,13 @@ export interface LimitChanges extends LimitOptions {
 export interface Limits {
   readonly timeouts: Timeouts;
   readonly connections: ConnectionLimits;
+  readonly memory: MemoryLimits;
 }
 
 export const limitNames = [
   ...timeoutNames,
   ...connectionLimitNames,
+  ...memoryLimitNames,
 ] as const satisfies readonly (keyof LimitOptions)[];
 
 /** A server's limits, which may be changed while it runs. */
@@ -73,5 +81,6 @@ function check(options: LimitOptions, listeners: readonly LimitedListener[]): Li
   return {
     timeouts: checkTimeouts(options),
     connections: checkConnectionLimits(options, listeners),
+    memory: checkMemoryLimits(options),
   };
 }

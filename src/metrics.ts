@@ -93,6 +93,14 @@ export interface TransportMetrics {
   readonly pendingRequests: number;
   /** Connections that wait for room in the request queue. */
   readonly connectionsWaitingForRoom: number;
+  /** Connections that are not read until memory is free: `queuedMaxRequestBytes`. */
+  readonly connectionsWaitingForMemory: number;
+  /** Kafka's MemoryPoolAvailable: bytes left of `queuedMaxRequestBytes`; below 0 by at most a frame. */
+  readonly memoryPoolAvailable: number;
+  /** Kafka's MemoryPoolUsed: bytes of requests in the server's hands. */
+  readonly memoryPoolUsed: number;
+  /** Kafka's MemoryPoolDepletedTimeTotal: for how long nothing was left, in milliseconds. */
+  readonly memoryPoolDepletedMs: number;
   readonly listeners: readonly ListenerCounts[];
   /** One entry per processor; the js transport has one, the event loop. */
   readonly processors: readonly ProcessorCounts[];

@@ -20,6 +20,8 @@ describe.each(placements)('chaos (%s)', (transport) => {
     [4, { networkThreads: 4, isolateBodies: true }],
     [5, { maxInFlightPerConnection: 7 }],
     [6, { maxInFlightPerConnection: 3, queuedMaxRequests: 2, maxPendingRequests: 4 }],
+    [7, { queuedMaxRequestBytes: 3000 }],
+    [8, { queuedMaxRequestBytes: 20_000, maxInFlightPerConnection: 5, networkThreads: 3 }],
   ])('run %i', async (seed, options) => {
     const testServer = await startServer(transport, { ...options, handler });
     const clients = Array.from({ length: 30 }, (_, i) =>
@@ -35,6 +37,8 @@ describe.each(placements)('chaos (%s)', (transport) => {
       pendingRequests: 0,
       requestQueueSize: 0,
       connectionsWaitingForRoom: 0,
+      connectionsWaitingForMemory: 0,
+      memoryPoolUsed: 0,
       requestsInFlight: 0,
       handlerErrorsTotal: 0,
     });

@@ -155,6 +155,10 @@ describe.each(placements)('metrics (%s)', (transport) => {
       requestQueueSize: 0,
       pendingRequests: 0,
       connectionsWaitingForRoom: 0,
+      connectionsWaitingForMemory: 0,
+      memoryPoolAvailable: 134_217_728,
+      memoryPoolUsed: 0,
+      memoryPoolDepletedMs: 0,
       requestsInFlight: 0,
       handlerErrorsTotal: 1,
       processors: [

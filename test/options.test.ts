@@ -89,6 +89,11 @@ describe('options', () => {
     ['nothing in flight', { ...good, maxInFlightPerConnection: 0 }, /InFlight.*1 to 1024, got 0/],
     ['too many in flight', { ...good, maxInFlightPerConnection: 1025 }, /InFlight.*got 1025/],
     ['half a request in flight', { ...good, maxInFlightPerConnection: 1.5 }, /InFlight.*got 1.5/],
+    [
+      'no memory',
+      { ...good, queuedMaxRequestBytes: 0 },
+      /queuedMaxRequestBytes.*1 to 1099511627776.*got 0/,
+    ],
     ['no connection', { ...good, maxConnections: 0 }, /maxConnections.*1 to 2147483647.*got 0/],
     ['half a connection', { ...good, maxConnectionsPerIp: 0.5 }, /PerIp.*integer.*got 0.5/],
     ['a rate of 0', { ...good, maxConnectionCreationRate: 0 }, /CreationRate.*1 to.*Inf.*got 0/],

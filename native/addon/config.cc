@@ -58,6 +58,12 @@ Timeouts readTimeouts(napi_env env, napi_value object) {
 }
 
 // Infinity: there is no limit.
+int64_t readRequestBytes(napi_env env, napi_value object) {
+  const double bytes = js::toNumber(env, js::get(env, object, "queuedMaxRequestBytes"));
+  return bytes < static_cast<double>(kUnlimitedBytes) ? static_cast<int64_t>(bytes)
+                                                      : kUnlimitedBytes;
+}
+
 ConnectionLimits readConnectionLimits(napi_env env, napi_value object) {
   const auto count = [&](napi_value of, const char* name) {
     const double value = js::toNumber(env, js::get(env, of, name));
@@ -98,6 +104,7 @@ ServerConfig readServerConfig(napi_env env, napi_value object) {
   config.busy_poll_ns = int64_t{number(object, "busyPollUs")} * 1000;
   config.timeouts = readTimeouts(env, js::get(env, object, "timeouts"));
   config.connections = readConnectionLimits(env, js::get(env, object, "connections"));
+  config.queued_max_request_bytes = readRequestBytes(env, js::get(env, object, "memory"));
   config.max_in_flight_per_connection =
       static_cast<uint16_t>(number(object, "maxInFlightPerConnection"));
   config.has_handler_pool = js::toBoolean(env, js::get(env, object, "hasHandlerPool"));

@@ -399,11 +399,12 @@ napi_value NativeServer::isResizing(const napi_value*) {
   return js::boolean(env_, !has_ended_ && server_.isResizing());
 }
 
-// updateLimits(limits): { timeouts, connections }.
+// updateLimits(limits): { timeouts, connections, memory }.
 napi_value NativeServer::updateLimits(const napi_value* arguments) {
   if (has_ended_) return js::undefined(env_);
   server_.updateLimits(readTimeouts(env_, js::get(env_, arguments[0], "timeouts")),
-                       readConnectionLimits(env_, js::get(env_, arguments[0], "connections")));
+                       readConnectionLimits(env_, js::get(env_, arguments[0], "connections")),
+                       readRequestBytes(env_, js::get(env_, arguments[0], "memory")));
   return js::undefined(env_);
 }
 
@@ -445,6 +446,9 @@ napi_value NativeServer::counters(const napi_value*) {
   };
   number(object, "queued", server_.requests().queued());
   number(object, "pending", server_.requests().pending());
+  const MemoryPool& memory = server_.memoryPool();
+  number(object, "memoryUsed", static_cast<uint64_t>(memory.size() - memory.available()));
+  number(object, "memoryDepletedUs", static_cast<uint64_t>(memory.depletedNs() / 1000));
   napi_value bound = js::array(env_);
   for (uint32_t i = 0; i < server_.bound().size(); i++) {
     napi_value address = js::object(env_);
@@ -486,6 +490,7 @@ napi_value NativeServer::counters(const napi_value*) {
     number(to, "bytesRead", from.bytes_read.value());
     number(to, "bytesWritten", from.bytes_written.value());
     number(to, "waitingForRoom", from.waiting_for_room.value());
+    number(to, "waitingForMemory", from.waiting_for_memory.value());
     number(to, "strayReplies", from.stray_replies.value());
     number(to, "evicted", from.evicted.value());
     number(to, "idleUs", static_cast<uint64_t>(server_.processors()[i]->idleNs() / 1000));

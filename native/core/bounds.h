@@ -59,6 +59,10 @@ inline constexpr uint32_t kFramesPerBatch = 64;
 // processor can take the whole queue from the others.
 inline constexpr uint32_t kPermitQuantum = 64;
 
+// Bytes that a processor takes from the memory pool at a time, and gives back at the end of its
+// turn: as many as one read may ask for.
+inline constexpr int64_t kMemoryQuantum = 4 * 1024 * 1024;
+
 // Events taken from the kernel by one poll.
 inline constexpr int kEventsPerPoll = 512;
 

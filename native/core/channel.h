@@ -10,6 +10,7 @@
 
 #include "connection_quotas.h"
 #include "early_replies.h"
+#include "frame_sizes.h"
 #include "framing.h"
 #include "handler_set.h"
 #include "mute_state.h"
@@ -51,6 +52,8 @@ struct Channel {
   Receive receive;
   Send send;
   EarlyReplies early;
+  // Of the frames that are outstanding.
+  FrameSizes sizes;
 
   // With `account`: by what it is counted.
   uint16_t listener = 0;
@@ -60,8 +63,12 @@ struct Channel {
   uint32_t outstanding = 0;
   uint32_t next_sequence = 0;
   uint32_t next_reply = 0;
-  // Where the turn's last frame stands among the processor's completed receives.
-  uint32_t last_receive = 0;
+  union {
+    // Where the turn's last frame stands among the processor's completed receives.
+    uint32_t last_receive = 0;
+    // kLingering: how much input was discarded.
+    uint32_t lingered_bytes;
+  };
   // Settled without an answer.
   uint32_t unanswered = 0;
 
@@ -86,6 +93,8 @@ struct Channel {
 
   // The request channel had no room: held frames wait for a permit.
   bool waits_for_room : 1 = false;
+  // The memory pool had nothing left: it isn't read.
+  bool waits_for_memory : 1 = false;
   // Held bytes are to be cut before anything is read: complete frames, or such as break their
   // framing, which no read will announce.
   bool is_halted : 1 = false;
@@ -105,15 +114,11 @@ struct Channel {
   bool in_completed_sends : 1 = false;
   bool in_disconnected : 1 = false;
 
-  // Why it failed.
-  int error = 0;
-  // The length that broke the framing.
-  int64_t declared = 0;
+  uint32_t account = Admission::kNoAccount;
+  // More of the reason: the length that broke the framing, or an errno.
+  int64_t detail = 0;
   // When what the peer is waited for has begun, see Timeouts; or the lingering.
   int64_t since_ns = 0;
-  // How much input was discarded.
-  uint32_t lingered_bytes = 0;
-  uint32_t account = Admission::kNoAccount;
 
   bool isMuted() const { return mute != MuteState::kNotMuted; }
   Admission admission() const { return {account, listener}; }

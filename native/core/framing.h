@@ -34,6 +34,13 @@ struct Framing {
   bool strip_delimiter = true;
 };
 
+// What no frame is larger than, with everything around its body.
+inline uint64_t mostBytesOf(const Framing& framing) {
+  constexpr uint64_t kVarintBytes = 5;
+  return uint64_t{framing.max_frame_bytes} + framing.offset + framing.size_bytes +
+         framing.delimiter_bytes + kVarintBytes;
+}
+
 struct Cut {
   enum class Kind : uint8_t {
     kMore,    // the frame isn't complete

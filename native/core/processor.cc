@@ -20,8 +20,8 @@ void bringTogether(std::vector<Request>& requests) {
 }  // namespace
 
 Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs,
-                     RequestChannel& requests, Handovers& handovers, ConnectionQuotas& quotas,
-                     Consumer& consumer, ProcessorOptions options)
+                     RequestChannel& requests, MemoryPool& memory_pool, Handovers& handovers,
+                     ConnectionQuotas& quotas, Consumer& consumer, ProcessorOptions options)
     : id_(id),
       options_(options),
       poller_(seams.poller),
@@ -30,6 +30,7 @@ Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> config
       memory_(seams.memory),
       configs_(std::move(configs)),
       requests_(requests),
+      memory_pool_(memory_pool),
       quotas_(quotas),
       consumer_(consumer),
       pool_(SlabPool::make(seams.memory)),
@@ -78,6 +79,7 @@ bool Processor::turn() {
   processCompletedSends();
   processDisconnected();
   closeExcessConnections();
+  balanceMemory();
   const CloseReason stop = stop_asked_.load(std::memory_order_acquire);
   if (lost_ == 0 && stop == CloseReason::kNone) {
     if (!leave_asked_.load(std::memory_order_acquire)) return true;
@@ -101,7 +103,9 @@ void Processor::processNewResponses() {
   applyCommands();
   // What the kernel took at once is complete: its connections are read in this turn already.
   processCompletedSends();
+  giveMemory();
   serveWaiters();
+  serveMemoryWaiters();
 }
 
 void Processor::poll() {
@@ -128,6 +132,8 @@ void Processor::processCompletedReceives() {
     if (channel->outstanding < channel->max_in_flight) continue;
     channel->mute = MuteState::kMuted;
     channel->on(MuteEvent::kRequestReceived);
+    // It has no use for memory now, and asks again.
+    leaveMemoryWaiters(*channel);
   }
   receivers_.clear();
   if (std::exchange(is_mixed_, false)) bringTogether(completed_receives_);
@@ -252,7 +258,8 @@ void Processor::tellKept() {
 
 int64_t Processor::pollTimeout() {
   // Whatever this turn has begun goes on before the loop may sleep.
-  const bool is_owing = permits_ > 0 || !completed_receives_.empty() || events_posted_;
+  const bool is_owing = permits_ > 0 || !completed_receives_.empty() || events_posted_ ||
+                        memory_granted_.load(std::memory_order_relaxed);
   if (is_owing || !ready_.empty() || !disconnected_.empty() || sweep_at_ns_ != 0) return 0;
   const Channel* lingerer = firstLingerer();
   const int64_t linger_ns = lingerer == nullptr ? INT64_MAX : lingerer->since_ns + kLingerNs;
@@ -482,12 +489,15 @@ void Processor::closeAll(CloseReason reason) {
     // Threads of a pool have requests of it, though they may have said nothing about it yet.
     if (channel->outstanding > 0) channel->handler_places = UINT64_MAX;
     kept_change_ -= static_cast<int32_t>(channel->early.settles());
+    memory_balance_ += channel->sizes.pop(channel->outstanding);
     channel->unanswered += std::exchange(channel->outstanding, 0);
-    leaveRoomWaiters(*channel);
+    dropInput(*channel);
     reportClosed(*channel);
     freeSlot(*channel);
   }
   tellKept();
+  giveMemory();
+  memory_pool_.forget(*this);
   requests_.forget(*this);
   requests_.push(completed_receives_, std::exchange(permits_, 0));
   if (lost_ != 0) {
@@ -521,9 +531,14 @@ void Processor::reportClosed(Channel& channel) {
   event->kind = Event::Kind::kClosed;
   event->channel = channel.id;
   event->reason = channel.reason;
-  event->error = channel.error;
+  const bool is_broken = channel.reason == CloseReason::kFrameTooLarge ||
+                         channel.reason == CloseReason::kFrameLengthInvalid;
+  if (is_broken) {
+    event->declared = channel.detail;
+  } else {
+    event->error = static_cast<int>(channel.detail);
+  }
   event->count = channel.unanswered;
-  event->declared = channel.declared;
   if (requests_.hasPool() && channel.handler_places != 0) {
     requests_.tellAll(*event, channel.handler_places);
   }

@@ -24,6 +24,7 @@
 #include "gate.h"
 #include "handovers.h"
 #include "mailbox.h"
+#include "memory_pool.h"
 #include "poller.h"
 #include "request_channel.h"
 #include "ring.h"
@@ -54,7 +55,7 @@ struct ProcessorCounters {
   Counter turns, polls, reads, writes;
   Counter bytes_read, bytes_written;
   Counter opened, closed, requests, responses;
-  Counter connections, waiting_for_room, stray_replies;
+  Counter connections, waiting_for_room, waiting_for_memory, stray_replies;
   // Closed since their peers left them waiting for too long; and since there were too many.
   Counter expired, evicted;
 };
@@ -67,7 +68,7 @@ struct ProcessorOptions {
   Timeouts timeouts = {};
 };
 
-class Processor final : public FrameSink, public PermitWaiter {
+class Processor final : public FrameSink, public PermitWaiter, public MemoryWaiter {
  public:
   struct Seams {
     Poller& poller;
@@ -79,8 +80,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   enum class Offer : uint8_t { kTaken, kFull, kGone };
 
   Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs, RequestChannel& requests,
-            Handovers& handovers, ConnectionQuotas& quotas, Consumer& consumer,
-            ProcessorOptions options = {});
+            MemoryPool& memory_pool, Handovers& handovers, ConnectionQuotas& quotas,
+            Consumer& consumer, ProcessorOptions options = {});
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
   ~Processor();
@@ -169,6 +170,7 @@ class Processor final : public FrameSink, public PermitWaiter {
     CloseReason reason = CloseReason::kNone;
   };
   void startClock(Channel& channel);
+  void clockGoesOn();
   void noteFrameBytes(Channel& channel);
   void sweepAt(int64_t due_ns);
   Awaited awaitedOf(const Channel& channel) const;
@@ -181,6 +183,27 @@ class Processor final : public FrameSink, public PermitWaiter {
 
   // Too many connections (processor_expiry.cc).
   void evictExcess();
+
+  // Memory for what is read (processor_memory.cc).
+  struct MemoryWait {
+    // By default nobody's.
+    Place place = {UINT32_MAX, 0};
+    int64_t since_ns = 0;
+  };
+  int64_t findMemory(Channel& channel);
+  void awaitMemory(Channel& channel);
+  void dropStaleMemoryWaiters();
+  Channel* findWaiting(const MemoryWait& wait);
+  void leaveMemoryWaiters(Channel& channel);
+  void readAgain(Channel& channel, int64_t since_ns);
+  void serveMemoryWaiters();
+  void giveMemory();
+  bool isOverdrawing(const Channel& channel) const;
+  void balanceMemory();
+  void beginOverdrawing();
+
+  // MemoryWaiter.
+  void memoryGranted() override;
 
   // FrameSink: the frames of current_.
   bool admit() override;
@@ -238,7 +261,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   void read(Channel& channel);
   void readOnce(Channel& channel, size_t* budget);
   void inputEnded(Channel& channel);
-  void framed(Channel& channel, Receive::Outcome outcome);
+  void framed(Channel& channel, Receive::Outcome outcome, size_t held_before);
+  void dropInput(Channel& channel);
   void flush(Channel& channel);
   void awaitRoom(Channel& channel);
   void settle(Channel& channel, const Segment& segment, bool sent);
@@ -280,6 +304,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   Memory& memory_;
   const std::vector<ChannelConfig> configs_;
   RequestChannel& requests_;
+  MemoryPool& memory_pool_;
   ConnectionQuotas& quotas_;
   Consumer& consumer_;
   ProcessorCounters counters_;
@@ -316,6 +341,18 @@ class Processor final : public FrameSink, public PermitWaiter {
   // Connections that found no permit, longest waiting first.
   Ring<Place> room_waiters_;
   bool serving_waiters_ = false;
+  // Bytes taken from the memory pool, and settled, less those read: below 0 where more were.
+  int64_t memory_balance_ = 0;
+  // Bytes of the frames that the last cut completed.
+  size_t completed_bytes_ = 0;
+  // Connections that found no memory, longest waiting first.
+  Ring<MemoryWait> memory_waiters_;
+  // Which one overdraws, since when it waits, and the sequence of the frame that it may complete.
+  MemoryWait overdrawing_;
+  uint32_t overdrawing_sequence_ = 0;
+  bool is_overdrawing_ = false;
+  // Somebody may have a use for overdrawing, or it is this processor's turn.
+  bool may_overdraw_ = false;
   // Frames of one connection don't stand together among the completed receives.
   bool is_mixed_ = false;
   // Requests whose replies were kept for their turn in this turn, less those that have left.
@@ -346,6 +383,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   std::atomic<bool> close_idle_asked_{false};
   std::atomic<bool> timeouts_asked_{false};
   std::atomic<bool> permits_granted_{false};
+  std::atomic<bool> memory_granted_{false};
   std::atomic<CloseReason> stop_asked_{CloseReason::kNone};
   std::atomic<bool> leave_asked_{false};
   std::atomic<bool> has_ended_{false};

@@ -190,6 +190,7 @@ void Processor::applySetFraming(Channel& channel, Command& command) {
   ODRADEK_REQUIRE(command.settles <= channel.outstanding);
   ODRADEK_ASSERT(command.settles == 0 ||
                  command.sequence + command.settles == channel.next_sequence);
+  memory_balance_ += channel.sizes.popBack(command.settles);
   channel.outstanding -= command.settles;
   channel.next_sequence -= command.settles;
   if (channel.life == Channel::Life::kOpen) {
@@ -214,6 +215,7 @@ void Processor::reframe(Channel& channel, const Command& command) {
                           !channel.receive.unread(memory_, bytes, command.length);
   channel.is_halted = !channel.receive.empty();
   if (is_refused) return beginClose(channel, CloseReason::kOutOfMemory);
+  memory_balance_ -= command.length;
   // Nothing else will look at what is held if no request is in work.
   markReady(channel);
 }
@@ -241,23 +243,28 @@ bool Processor::canFrame(const Channel& channel) const {
 }
 
 bool Processor::canRead(const Channel& channel) const {
-  return channel.is_readable && !channel.is_ended && !channel.is_halted && !draining_ &&
-         canFrame(channel);
+  return channel.is_readable && !channel.is_ended && !channel.is_halted &&
+         !channel.waits_for_memory && !draining_ && canFrame(channel);
 }
 
 void Processor::read(Channel& channel) {
   size_t budget = kReadBytesPerTurn;
-  while (canRead(channel)) {
-    if (budget == 0) return markReady(channel);
-    readOnce(channel, &budget);
-  }
+  while (canRead(channel) && budget > 0) readOnce(channel, &budget);
+  if (canRead(channel)) markReady(channel);
+  // What was overdrawn for its frame is for nobody else.
+  if (isOverdrawing(channel)) giveMemory();
 }
 
 void Processor::readOnce(Channel& channel, size_t* budget) {
+  const int64_t memory = findMemory(channel);
+  if (memory <= 0) return awaitMemory(channel);
   Receive::Target target;
+  const size_t held = channel.receive.heldBytes();
+  completed_bytes_ = 0;
   if (!channel.receive.prepare(slab_, memory_, &target)) {
-    return framed(channel, Receive::Outcome::kRefused);
+    return framed(channel, Receive::Outcome::kRefused, held);
   }
+  target.shorten(static_cast<size_t>(memory));
   const ssize_t count = sockets_.read(channel.fd, target.parts, target.count);
   counters_.reads.add(1);
   if (count <= 0) {
@@ -278,7 +285,8 @@ void Processor::readOnce(Channel& channel, size_t* budget) {
   // was announced already, or urgent data, at which a read stops short: then reads go on.
   if (bytes < target.total_bytes && !channel.reads_on) channel.is_readable = false;
   current_ = &channel;
-  framed(channel, channel.receive.received(target, bytes, *channel.framing, slab_, memory_, *this));
+  framed(channel, channel.receive.received(target, bytes, *channel.framing, slab_, memory_, *this),
+         held);
 }
 
 void Processor::inputEnded(Channel& channel) {
@@ -289,16 +297,22 @@ void Processor::inputEnded(Channel& channel) {
 void Processor::cutHeldFrames(Channel& channel) {
   if (!canFrame(channel)) return;
   current_ = &channel;
-  framed(channel, channel.receive.cutHeld(*channel.framing, memory_, *this));
+  completed_bytes_ = 0;
+  const size_t held = channel.receive.heldBytes();
+  framed(channel, channel.receive.cutHeld(*channel.framing, memory_, *this), held);
 }
 
-void Processor::framed(Channel& channel, Receive::Outcome outcome) {
+void Processor::framed(Channel& channel, Receive::Outcome outcome, size_t held_before) {
+  // What is held now, and was completed, beyond what was held before; less, where memory was
+  // refused.
+  memory_balance_ -= static_cast<int64_t>(channel.receive.heldBytes() + completed_bytes_) -
+                     static_cast<int64_t>(held_before);
   channel.is_halted = outcome == Receive::Outcome::kHalted;
   if (outcome == Receive::Outcome::kBroken && channel.outstanding > 0) {
     // Judged once the frames before are settled: one of them may change the framing.
     channel.is_halted = true;
   } else if (outcome == Receive::Outcome::kBroken) {
-    channel.declared = broken_.declared;
+    channel.detail = broken_.declared;
     beginClose(channel, broken_.reason);
   } else if (outcome == Receive::Outcome::kRefused) {
     beginClose(channel, CloseReason::kOutOfMemory);
@@ -349,6 +363,8 @@ void Processor::complete(Block* block, size_t offset, const Cut& cut) {
       .place = channel.handler_place,
       .received_at_ns = now_ns_,
   });
+  channel.sizes.push(static_cast<uint32_t>(cut.frame_bytes));
+  completed_bytes_ += cut.frame_bytes;
   channel.next_sequence++;
   channel.outstanding++;
   if (channel.in_completed_receives) return;
@@ -416,6 +432,7 @@ void Processor::awaitRoom(Channel& channel) {
 
 void Processor::settle(Channel& channel, const Segment& segment, bool sent) {
   ODRADEK_REQUIRE(segment.settles <= channel.outstanding);
+  memory_balance_ += channel.sizes.pop(segment.settles);
   channel.outstanding -= segment.settles;
   if (sent && !segment.discarded) {
     counters_.responses.add(segment.settles);
@@ -441,10 +458,16 @@ void Processor::beginClose(Channel& channel, CloseReason reason) {
   if (channel.life != Channel::Life::kOpen) return;
   channel.life = Channel::Life::kClosing;
   channel.reason = reason;
+  dropInput(channel);
+  finishIfDone(channel);
+}
+
+void Processor::dropInput(Channel& channel) {
+  memory_balance_ += static_cast<int64_t>(channel.receive.heldBytes());
   channel.receive.drop();
   channel.is_halted = false;
   leaveRoomWaiters(channel);
-  finishIfDone(channel);
+  leaveMemoryWaiters(channel);
 }
 
 // Takes the next step of an end, once everything that was received is settled.
@@ -465,6 +488,7 @@ void Processor::finishIfDone(Channel& channel) {
 void Processor::shutDown(Channel& channel) {
   if (channel.is_ended || sockets_.shutdownWrite(channel.fd) != 0) return closeSocket(channel);
   channel.life = Channel::Life::kLingering;
+  channel.lingered_bytes = 0;
   channel.since_ns = clock_.now();
   lingerers_.push(channel.place);
   // Input that is already here can't announce itself again.
@@ -493,11 +517,10 @@ void Processor::discardInput(Channel& channel) {
 
 // The connection is of no use any more: what was received is still handled, for its effects.
 void Processor::fail(Channel& channel, CloseReason reason, int error) {
-  if (channel.reason == CloseReason::kNone) channel.reason = reason;
-  channel.error = error;
-  channel.receive.drop();
-  channel.is_halted = false;
-  leaveRoomWaiters(channel);
+  if (channel.reason == CloseReason::kNone) {
+    channel.reason = reason;
+    channel.detail = error;
+  }
   closeSocket(channel);
   Segment segment;
   while (channel.send.popAny(&segment)) settle(channel, segment, false);
@@ -505,6 +528,7 @@ void Processor::fail(Channel& channel, CloseReason reason, int error) {
 }
 
 void Processor::closeSocket(Channel& channel) {
+  dropInput(channel);
   closeDescriptor(channel);
   channel.life = Channel::Life::kDead;
   if (channel.outstanding == 0) markDisconnected(channel);

@@ -20,6 +20,12 @@ void Processor::startClock(Channel& channel) {
   if (shortest_timeout_ns_ != INT64_MAX) sweepAt(now_ns_ + shortest_timeout_ns_);
 }
 
+// One that had stopped, or ran elsewhere, may be over at any time.
+void Processor::clockGoesOn() {
+  if (shortest_timeout_ns_ == INT64_MAX) return;
+  sweepAt(now_ns_ + shortest_timeout_ns_ / kSweepsPerTimeout);
+}
+
 void Processor::sweepAt(int64_t due_ns) { sweep_due_ns_ = std::min(sweep_due_ns_, due_ns); }
 
 // A loop that takes its turns on a thread with other work may come late to bytes that were there in
@@ -41,7 +47,8 @@ Processor::Awaited Processor::awaitedOf(const Channel& channel) const {
     return channel.is_writable ? Awaited::kNothing : Awaited::kRoomToWrite;
   }
   const bool is_ours = channel.outstanding > 0 || !canFrame(channel) || channel.is_halted ||
-                       channel.is_readable || channel.is_ended || draining_;
+                       channel.is_readable || channel.is_ended || channel.waits_for_memory ||
+                       draining_;
   if (is_ours) return Awaited::kNothing;
   return channel.receive.empty() ? Awaited::kRequest : Awaited::kRestOfFrame;
 }

@@ -68,8 +68,12 @@ void Processor::handOver() {
     obeyLastOrders();
     return closeAll(CloseReason::kReactorLost);
   }
+  giveMemory();
+  memory_pool_.forget(*this);
   requests_.forget(*this);
   ready_.clear();
+  while (!memory_waiters_.empty()) memory_waiters_.pop();
+  is_overdrawing_ = false;
   while (!room_waiters_.empty()) room_waiters_.pop();
   while (!lingerers_.empty()) lingerers_.pop();
   slab_.use(nullptr);
@@ -140,6 +144,8 @@ std::vector<Channel*> Processor::inOrderOfWaiting() {
 std::unique_ptr<Channel> Processor::giveAway(Channel& channel, Processor* heir) {
   const uint32_t slot = channel.place.slot;
   if (channel.waits_for_room) counters_.waiting_for_room.subtract(1);
+  // The heir asks for memory itself.
+  leaveMemoryWaiters(channel);
   channel.in_ready = false;
   counters_.connections.subtract(1);
   generations_[slot]++;
@@ -216,9 +222,7 @@ void Processor::adopt(std::unique_ptr<Channel> arrived) {
     room_waiters_.push(channel->place);
   }
   if (channel->life == Channel::Life::kLingering) lingerers_.push(channel->place);
-  // Its clock goes on.
-  if (shortest_timeout_ns_ != INT64_MAX)
-    sweepAt(now_ns_ + shortest_timeout_ns_ / kSweepsPerTimeout);
+  clockGoesOn();
   // What its last processor was about to do with it is done here.
   markReady(*channel);
   if (channel->fd < 0 || is_ending_) return;

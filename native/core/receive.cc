@@ -17,6 +17,16 @@ constexpr size_t kMaxExpectedBytes = 4 * 1024 * 1024;
 
 }  // namespace
 
+void Receive::Target::shorten(size_t bytes) {
+  if (bytes >= total_bytes) return;
+  total_bytes = bytes;
+  for (iovec& part : parts) {
+    part.iov_len = std::min(part.iov_len, bytes);
+    bytes -= part.iov_len;
+  }
+  if (parts[1].iov_len == 0) count = 1;
+}
+
 void Receive::drop() {
   if (block_ != nullptr) block_->release();
   block_ = nullptr;

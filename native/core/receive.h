@@ -34,10 +34,13 @@ class Receive {
  public:
   // Where the next read goes: the connection's own block, then the slab.
   struct Target {
-    iovec parts[2];
+    iovec parts[2] = {};
     int count = 0;
     size_t own_bytes = 0;
     size_t total_bytes = 0;
+
+    // Reads no more than `bytes`.
+    void shorten(size_t bytes);
   };
 
   enum class Outcome : uint8_t {
@@ -70,6 +73,8 @@ class Receive {
 
   bool empty() const { return begin_ == end_; }
   size_t heldBytes() const { return end_ - begin_; }
+  // Size of the frame whose first bytes are held; 0 while that isn't known.
+  uint64_t neededBytes() const { return needed_; }
 
   // Forgets everything held.
   void drop();

@@ -45,6 +45,12 @@ class Ring {
     return item;
   }
 
+  T popBack() {
+    ODRADEK_ASSERT(size_ > 0);
+    size_--;
+    return std::exchange(items_[place(size_)], T());
+  }
+
   // While it is empty: lets go of the array.
   void shrink() {
     ODRADEK_ASSERT(size_ == 0);

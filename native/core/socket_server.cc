@@ -37,6 +37,7 @@ SocketServer::SocketServer(ServerConfig config, Platform& platform, Consumer& co
       consumer_(consumer),
       requests_(config_.queued_max_requests, config_.max_pending_requests, consumer,
                 handlerSet(config_)),
+      memory_pool_(config_.queued_max_request_bytes, platform.clock()),
       quotas_(config_.connections),
       timeouts_(config_.timeouts) {}
 
@@ -89,7 +90,7 @@ StartError SocketServer::makeProcessor() {
   auto poller = platform_.makePoller();
   auto processor = std::make_unique<Processor>(
       id, Processor::Seams{*poller, platform_.sockets(), platform_.clock(), platform_.memory()},
-      channels_, requests_, handovers_, quotas_, consumer_, options);
+      channels_, requests_, memory_pool_, handovers_, quotas_, consumer_, options);
   const int error = processor->open();
   if (error != 0) return threadError("poller", error);
   processor_pollers_.push_back(std::move(poller));
@@ -159,7 +160,9 @@ void SocketServer::closeIdle() {
   for (Processor* processor : processors_) processor->closeIdle();
 }
 
-void SocketServer::updateLimits(const Timeouts& timeouts, ConnectionLimits connections) {
+void SocketServer::updateLimits(const Timeouts& timeouts, ConnectionLimits connections,
+                                int64_t request_bytes) {
+  memory_pool_.resize(request_bytes);
   timeouts_ = timeouts;
   quotas_.update(std::move(connections));
   // Wakes them, and they look for what is too many, too.

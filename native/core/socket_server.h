@@ -14,6 +14,7 @@
 #include "consumer.h"
 #include "framing.h"
 #include "handovers.h"
+#include "memory_pool.h"
 #include "processor.h"
 #include "processor_list.h"
 #include "request_channel.h"
@@ -45,6 +46,7 @@ struct ServerConfig {
   uint32_t network_threads = 1;
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
+  int64_t queued_max_request_bytes = kUnlimitedBytes;
   bool waits_for_accept = false;
   int64_t busy_poll_ns = 0;
   uint16_t max_in_flight_per_connection = 1;
@@ -90,9 +92,9 @@ class SocketServer final : public CommandSink {
   // Closes, in order, the connections on which nothing is under way.
   void closeIdle();
 
-  // From now on: how long peers may be waited for, how many connections there may be, and how fast
-  // they may come.
-  void updateLimits(const Timeouts& timeouts, ConnectionLimits connections);
+  // From now on: how long peers may be waited for, how many connections there may be, how fast they
+  // may come, and how many bytes of requests the server may have in its hands.
+  void updateLimits(const Timeouts& timeouts, ConnectionLimits connections, int64_t request_bytes);
 
   // Ends every loop, closing what is open with `reason`. Idempotent.
   void stop(CloseReason reason);
@@ -125,6 +127,7 @@ class SocketServer final : public CommandSink {
   const ServerConfig& config() const { return config_; }
   RequestChannel& requests() { return requests_; }
   const ConnectionQuotas& quotas() const { return quotas_; }
+  const MemoryPool& memoryPool() const { return memory_pool_; }
   // By place; null where there is no thread.
   const std::vector<std::shared_ptr<RequestHandler>>& handlers() const { return handlers_; }
   const std::vector<Endpoint>& bound() const { return bound_; }
@@ -154,6 +157,7 @@ class SocketServer final : public CommandSink {
   std::vector<std::shared_ptr<RequestHandler>> handlers_;
   std::vector<Endpoint> bound_;
   Handovers handovers_;
+  MemoryPool memory_pool_;
   ConnectionQuotas quotas_;
   Timeouts timeouts_;
   std::vector<ChannelConfig> channels_;

@@ -107,6 +107,12 @@ void chooseConnectionLimits(uint64_t seed, Plan& plan) {
   if (random.chance(500)) plan.limit_changes = random.between(20, 300);
 }
 
+// Often less than a frame may have.
+void chooseRequestBytes(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x6d656d6f);
+  if (random.chance(300)) plan.request_bytes = random.pick<uint32_t>({1000, 3000, 20'000, 100'000});
+}
+
 }  // namespace
 
 ConnectionLimits makeConnectionLimits(Random& random, const Plan& plan) {
@@ -153,6 +159,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   // Half of the seeds let everybody in, and are told of room by themselves.
   if (seed % 2 == 1) {
     chooseConnectionLimits(seed, plan);
+    chooseRequestBytes(seed, plan);
     plan.tells_room_on_demand = Random(seed ^ 0x726f6f6d).chance(600);
   }
   return plan;

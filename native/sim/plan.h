@@ -8,6 +8,7 @@
 
 #include "../core/connection_quotas.h"
 #include "../core/framing.h"
+#include "../core/memory_pool.h"
 #include "../core/timeouts.h"
 #include "fault.h"
 #include "random.h"
@@ -27,6 +28,7 @@ struct Plan {
   std::vector<Framing> framings;  // one a listener
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
+  int64_t request_bytes = kUnlimitedBytes;
   bool waits_for_accept = false;
   uint16_t max_in_flight = 1;
 

@@ -84,6 +84,7 @@ class World {
   RequestChannel requests_;
   Handovers handovers_;
   ConnectionLimits limits_;
+  MemoryPool memory_pool_;
   ConnectionQuotas quotas_;
   ProcessorList processor_list_;
   Handlers handlers_;

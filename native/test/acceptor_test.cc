@@ -49,7 +49,8 @@ class AcceptorTest : public testing::Test {
       Loop& loop = *loops.back();
       loop.processor = std::make_unique<Processor>(
           id, Processor::Seams{loop.poller, kernel, kernel.clock, memory},
-          std::vector<ChannelConfig>{{&framing}}, requests, handovers, quotas, consumer);
+          std::vector<ChannelConfig>{{&framing}}, requests, memory_pool, handovers, quotas,
+          consumer);
       ASSERT_EQ(loop.processor->open(), 0);
       processor_list.add(loop.processor.get());
     }
@@ -97,6 +98,7 @@ class AcceptorTest : public testing::Test {
   FakeConsumer consumer;
   RequestChannel requests{500, 1000, consumer};
   Handovers handovers;
+  MemoryPool memory_pool{kUnlimitedBytes, kernel.clock};
   ConnectionQuotas quotas{{}};
   Framing framing;
   FakeListener& listener;

@@ -28,6 +28,7 @@ ProcessorBench::ProcessorBench(BenchOptions options)
                options.has_pool
                    ? std::make_unique<HandlerSet>(options.has_affinity, options.max_in_flight)
                    : nullptr),
+      memory_pool(options.queued_max_request_bytes, kernel.clock),
       framings{options.framing},
       queued_max_requests_(options.queued_max_requests) {
   framings.reserve(16);  // the processor keeps pointers to them
@@ -44,7 +45,7 @@ std::unique_ptr<Processor> ProcessorBench::makeProcessor(uint32_t id, const Benc
       id, Processor::Seams{its_poller, kernel, kernel.clock, memory},
       std::vector<ChannelConfig>{
           {framings.data(), options.waits_for_accept, options.max_in_flight}},
-      requests, handovers, quotas, consumer, options.processor);
+      requests, memory_pool, handovers, quotas, consumer, options.processor);
   EXPECT_EQ(made->open(), 0);
   return made;
 }
@@ -59,6 +60,7 @@ ProcessorBench::~ProcessorBench() {
     EXPECT_FALSE(ending.turn());
     EXPECT_EQ(ending.counters().connections.value(), 0u);
     EXPECT_EQ(ending.counters().waiting_for_room.value(), 0u);
+    EXPECT_EQ(ending.counters().waiting_for_memory.value(), 0u);
     closed += ending.counters().closed.value();
   }
   EXPECT_EQ(closed, offered_);
@@ -68,6 +70,7 @@ ProcessorBench::~ProcessorBench() {
   processor.reset();
   others.clear();
   EXPECT_EQ(quotas.total(), 0u);
+  EXPECT_EQ(memory_pool.available(), memory_pool.size());
   EXPECT_EQ(kernel.descriptors(), 0u);
   EXPECT_EQ(kernel.misuses(), std::vector<std::string>());
   EXPECT_EQ(memory.live, 0);

@@ -40,6 +40,7 @@ struct BenchOptions {
   Framing framing = {};
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
+  int64_t queued_max_request_bytes = kUnlimitedBytes;
   bool waits_for_accept = false;
   ProcessorOptions processor = {};
   uint16_t max_in_flight = 1;
@@ -106,6 +107,7 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   FakePoller poller{kernel};
   RequestChannel requests;
   Handovers handovers;
+  MemoryPool memory_pool;
   ConnectionQuotas quotas{{}};
   std::unique_ptr<Processor> processor;
   struct Other {

@@ -326,8 +326,8 @@ TEST(ProcessorRoom, TwoProcessorsShareTheQueue) {
   ProcessorBench bench({.queued_max_requests = 1});
   test::FakePoller poller(bench.kernel);
   Processor other(1, Processor::Seams{poller, bench.kernel, bench.kernel.clock, bench.memory},
-                  {{&bench.framings[0], false}}, bench.requests, bench.handovers, bench.quotas,
-                  bench.consumer);
+                  {{&bench.framings[0], false}}, bench.requests, bench.memory_pool, bench.handovers,
+                  bench.quotas, bench.consumer);
   ASSERT_EQ(other.open(), 0);
   FakeConnection& theirs = bench.kernel.connected();
   NewConnection connection;

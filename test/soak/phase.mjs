@@ -48,8 +48,8 @@ export class Phase {
   #random;
   #child;
   #clients = new Set();
-  /** Those of which the server has not told the end, by port, in their order. */
-  #untold = new Map();
+  /** By their ports, in their order: the system uses a port again. */
+  #ofPort = new Map();
   #number = 0;
   #nextId = 0;
   #calls = new Map();
@@ -93,8 +93,8 @@ export class Phase {
   // What clients ask of their phase.
 
   connected(client) {
-    const others = this.#untold.get(client.port) ?? [];
-    this.#untold.set(client.port, [...others, client]);
+    const others = this.#ofPort.get(client.port) ?? [];
+    this.#ofPort.set(client.port, [...others, client]);
   }
 
   drawId() {
@@ -132,6 +132,7 @@ export class Phase {
 
   #judge(client) {
     if (!this.#clients.delete(client)) return;
+    if (client.reason === null) this.#claimReason(client);
     client.judge();
     this.#counts.replies += client.replies;
     this.#counts.errorReplies += client.errorReplies;
@@ -148,13 +149,21 @@ export class Phase {
   }
 
   #closed({ port, reason }) {
-    const [client, ...others] = this.#untold.get(port) ?? [];
+    const client = this.#ofPort.get(port)?.find((other) => other.reason === null);
     // It was reset before the server had accepted it, and has no address.
     if (client === undefined) return;
-    if (others.length > 0) this.#untold.set(port, others);
-    else this.#untold.delete(port);
     client.reason = reason;
     this.#settle(client);
+  }
+
+  /** One before it on its port was reset before the server accepted it, and got this one's reason. */
+  #claimReason(client) {
+    const others = this.#ofPort.get(client.port) ?? [];
+    const before = others.slice(0, Math.max(0, others.indexOf(client)));
+    const holder = before.findLast((other) => other.wasReset && other.reason !== null);
+    if (holder === undefined) return;
+    client.reason = holder.reason;
+    holder.reason = null;
   }
 
   #died() {

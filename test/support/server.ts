@@ -71,6 +71,8 @@ export function expectNothingLeft<State>(server: SocketServer<State>): void {
     requestQueueSize: metrics.requestQueueSize,
     pendingRequests: metrics.pendingRequests,
     connectionsWaitingForRoom: metrics.connectionsWaitingForRoom,
+    connectionsWaitingForMemory: metrics.connectionsWaitingForMemory,
+    memoryPoolUsed: metrics.memoryPoolUsed,
     processors: metrics.processors.map((processor) => processor.connections).filter(Boolean),
     listeners: metrics.listeners.filter((each) => each.connections + each.throttledSockets > 0),
   }).toEqual({
@@ -78,6 +80,8 @@ export function expectNothingLeft<State>(server: SocketServer<State>): void {
     requestQueueSize: 0,
     pendingRequests: 0,
     connectionsWaitingForRoom: 0,
+    connectionsWaitingForMemory: 0,
+    memoryPoolUsed: 0,
     processors: [],
     listeners: [],
   });

@@ -27,6 +27,12 @@ export const replySlabBytes = 65_536;
 /** From here on a reply gets memory of its own, so that a slab's end wastes little. */
 export const ownReplyBytes = 16_384;
 
+/** Connections that are read again in one turn when memory is free: in the order of their waiting. */
+export const resumesPerTurn = 64;
+
+/** A part of a frame that may overdraw the memory pool and does not grow for so long lets another. */
+export const memoryStallMs = 100;
+
 /** Sockets that a listener holds back, of addresses that send too many; one more is closed at once. */
 export const maxParked = 1024;
 

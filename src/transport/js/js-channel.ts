@@ -11,6 +11,7 @@ import type { Transport } from '../../transport.js';
 import { lingerBytes, lingerMs, maxFramesPerBatch } from './bounds.js';
 import type { Admission } from './connection-quotas.js';
 import type { Counters } from './counters.js';
+import type { MemoryPool, MemoryUser } from './memory-pool.js';
 import type { ReplySlab } from './outbox.js';
 import { ReplyWriter } from './reply-writer.js';
 
@@ -48,13 +49,14 @@ const waits = {
 export interface ChannelHost<State> {
   readonly slab: ReplySlab;
   readonly counters: Counters;
+  readonly memory: MemoryPool;
   readonly expiry: Pick<Expiry<Expirable>, 'now'>;
   /** Counts the moments at which something began to be waited for. */
   moments: number;
   /** The channel has a frame: serve it in the next round. */
   schedule(channel: JsChannel<State>): void;
-  /** Drops the channel's requests that no handler has seen, and returns how many they were. */
-  dropQueued(channel: JsChannel<State>): number;
+  /** Drops the channel's requests that no handler has seen, and returns them. */
+  dropQueued(channel: JsChannel<State>): ServerRequest<State>[];
   /** Calls the channel's {@link JsChannel.flush} with the next flush. */
   markDirty(channel: JsChannel<State>): void;
   lost(channel: JsChannel<State>): void;
@@ -69,11 +71,15 @@ export interface ChannelHost<State> {
  * are cut, and what comes meanwhile stays in the decoder (one read) and in the paused socket
  * (another).
  */
-export class JsChannel<State = unknown> extends ServerConnection<State> implements Expirable {
+export class JsChannel<State = unknown>
+  extends ServerConnection<State>
+  implements Expirable, MemoryUser
+{
   /** It stands in the processor's list for the next round. */
   scheduled = false;
   /** It stands in the request channel's line. */
   waitingForRoom = false;
+  waitingForMemory = false;
   /** The processor will call {@link flush}. */
   dirty = false;
   since: number;
@@ -105,6 +111,8 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
   /** Requests that are queued or with the handler pool. */
   #unsettled = 0;
   #droppedBytes = 0;
+  /** Bytes of the memory pool that it has: in the decoder, and of frames that are not settled. */
+  #memory = 0;
   #lingerTimer: NodeJS.Timeout | undefined;
   /** What the kernel had not taken when somebody last looked. */
   #unsent = 0;
@@ -205,6 +213,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
     closeCode: CloseCode | null,
   ): void {
     this.#unsettled--;
+    this.#giveMemory(request.frameBytes);
     this.#startClock();
     if (this.#phase !== 'open' || this.#cut) {
       request.settleSent({ ok: false, reason: this.#ending?.code ?? 'IO_ERROR' });
@@ -218,8 +227,9 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
   }
 
   /** A request will not be answered, since the connection is ending. */
-  discard(): void {
+  discard(request: ServerRequest<State>): void {
     this.#unsettled--;
+    this.#giveMemory(request.frameBytes);
     this.#startClock();
     this.#host.markDirty(this);
   }
@@ -287,7 +297,10 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
   awaited(): Wait | null {
     if (this.#phase !== 'open') return null;
     if (!this.#writer.isIdle) return this.#isStuck() ? waits.write : null;
-    const isOurs = this.#unsettled > 0 || this.#inputOver || this.#peerEnded || this.#isBusy;
+    // What a paused socket has to read nobody knows: a part of a frame has no more time for that.
+    const isUnread = this.waitingForMemory && this.#decoder.isEmpty;
+    const isOurs =
+      this.#unsettled > 0 || this.#inputOver || this.#peerEnded || this.#isBusy || isUnread;
     if (isOurs || this.#ending !== null || this.#decoder.failure !== null) return null;
     return this.#decoder.isEmpty ? waits.idle : waits.frame;
   }
@@ -326,7 +339,10 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
     if (this.#cut || (this.#phase !== 'open' && this.#phase !== 'opening')) return;
     this.#cut = true;
     this.#ending = ending;
-    this.#unsettled -= this.#host.dropQueued(this);
+    for (const request of this.#host.dropQueued(this)) {
+      this.#unsettled--;
+      this.#giveMemory(request.frameBytes);
+    }
   }
 
   /** Takes the next step, if what is owed allows one. */
@@ -388,7 +404,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
   #shutDown(): void {
     this.#become('lingering');
     this.#inputOver = true;
-    this.#decoder.clear();
+    this.#dropInput();
     this.#socket.end();
     if (this.#peerEnded) return;
     this.#lingerTimer = setTimeout(() => this.#socket.destroy(), lingerMs);
@@ -400,7 +416,8 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
     this.#become('closed');
     clearTimeout(this.#lingerTimer);
     this.#inputOver = true;
-    this.#decoder.clear();
+    this.#dropInput();
+    this.#giveMemory(this.#memory);
     const { code, ...details } = this.#ending ?? { code: 'IO_ERROR' as const };
     const unanswered = this.#received - this.#writer.answered;
     this.#host.closed(this, makeCloseReason(code, { ...details, unanswered }));
@@ -411,6 +428,7 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
       throw new Error(`a connection can't go from ${this.#phase} to ${phase}`);
     }
     this.#phase = phase;
+    if (phase !== 'open') this.#host.memory.stopWaiting(this);
   }
 
   #read(chunk: Buffer): void {
@@ -424,9 +442,48 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
     }
     this.#readAt = performance.now();
     if (this.#decoder.isEmpty) this.#startClock();
-    if (!this.#inputOver) this.#decoder.push(chunk);
+    if (!this.#inputOver) this.#takeIn(chunk);
     if (this.#inputOver || this.#isBusy) this.#pause();
     else this.#goOn();
+    this.#host.memory.settle(this);
+  }
+
+  #takeIn(chunk: Buffer): void {
+    this.#decoder.push(chunk);
+    this.#memory += chunk.length;
+    this.#host.memory.take(chunk.length);
+  }
+
+  #giveMemory(bytes: number): void {
+    this.#memory -= bytes;
+    this.#host.memory.give(bytes);
+  }
+
+  #dropInput(): void {
+    this.#giveMemory(this.#decoder.bytes);
+    this.#decoder.clear();
+  }
+
+  get isPartial(): boolean {
+    if (this.#phase !== 'open' || this.#inputOver || this.#isBusy) return false;
+    const decoder = this.#decoder;
+    return !decoder.isEmpty && !decoder.find() && decoder.failure === null;
+  }
+
+  get mostFrameBytes(): number {
+    return this.framing.maxFrameBytes;
+  }
+
+  checkMemory(): void {
+    if (this.#paused || this.#phase !== 'open' || this.#host.memory.admits(this)) return;
+    this.#pause();
+    // One that is muted asks again when it isn't any more.
+    if (!this.#isBusy) this.#host.memory.wait(this);
+  }
+
+  memoryFreed(): void {
+    if (this.#decoder.isEmpty) this.#startClock();
+    this.#goOn();
   }
 
   #readEnd(): void {
@@ -472,6 +529,10 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
 
   #resume(): void {
     if (!this.#paused) return;
+    if (this.#phase === 'open' && !this.#host.memory.admits(this)) {
+      this.#host.memory.wait(this);
+      return;
+    }
     this.#paused = false;
     this.#socket.resume();
   }

@@ -10,6 +10,7 @@ import { maxBytesPerTurn, maxRequestsPerTurn } from './bounds.js';
 import { ConnectionQuotas } from './connection-quotas.js';
 import { Counters } from './counters.js';
 import type { ChannelHost, JsChannel } from './js-channel.js';
+import { MemoryPool } from './memory-pool.js';
 import { ReplySlab } from './outbox.js';
 import { RequestChannel } from './request-channel.js';
 
@@ -25,6 +26,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
   readonly requestChannel: RequestChannel<State, JsChannel<State>>;
   readonly expiry: Expiry<JsChannel<State>>;
   readonly quotas: ConnectionQuotas;
+  readonly memory: MemoryPool;
   moments = 0;
   /** A connection has given its place back. */
   onRoom: () => void = () => undefined;
@@ -40,6 +42,8 @@ export class JsProcessor<State> implements ChannelHost<State> {
     this.#events = events;
     this.expiry = new Expiry(settings.limits.current.timeouts, this.channels);
     this.quotas = new ConnectionQuotas(settings.limits.current.connections);
+    const { queuedMaxRequestBytes } = settings.limits.current.memory;
+    this.memory = new MemoryPool(queuedMaxRequestBytes, this.channels);
     this.requestChannel = new RequestChannel(
       settings.queuedMaxRequests,
       settings.maxPendingRequests,
@@ -68,7 +72,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
   discard(request: ServerRequest<State>): void {
     const channel = request.connection as JsChannel<State>;
     if (!this.channels.has(channel)) return;
-    channel.discard();
+    channel.discard(request);
     this.#goOnLater();
   }
 
@@ -120,6 +124,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
     this.#ready.clear();
     this.#dirty = [];
     this.later.forget();
+    this.memory.clear();
   }
 
   markDirty(channel: JsChannel<State>): void {
@@ -135,8 +140,8 @@ export class JsProcessor<State> implements ChannelHost<State> {
     this.#goOnLater();
   }
 
-  dropQueued(channel: JsChannel<State>): number {
-    const dropped = this.requestChannel.withdraw(channel).length;
+  dropQueued(channel: JsChannel<State>): ServerRequest<State>[] {
+    const dropped = this.requestChannel.withdraw(channel);
     this.#goOnLater();
     return dropped;
   }

@@ -88,7 +88,8 @@ export class JsTransport<State = unknown> implements Transport<State> {
     processor.closeExcessConnections();
   }
 
-  updateLimits({ timeouts, connections }: Limits): void {
+  updateLimits({ timeouts, connections, memory }: Limits): void {
+    this.#processor.memory.resize(memory.queuedMaxRequestBytes);
     this.#processor.expiry.update(timeouts);
     this.#processor.quotas.update(connections);
     this.#processor.closeExcessConnections();
@@ -178,7 +179,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
   }
 
   metrics(): TransportMetrics {
-    const { counters, channels, requestChannel } = this.#processor;
+    const { counters, channels, requestChannel, memory } = this.#processor;
     return {
       connections: channels.size,
       connectionsAcceptedTotal: counters.connectionsAcceptedTotal,
@@ -193,6 +194,10 @@ export class JsTransport<State = unknown> implements Transport<State> {
       requestQueueSize: requestChannel.queued,
       pendingRequests: requestChannel.pending,
       connectionsWaitingForRoom: requestChannel.waiting,
+      connectionsWaitingForMemory: memory.waiting,
+      memoryPoolAvailable: memory.available,
+      memoryPoolUsed: memory.used,
+      memoryPoolDepletedMs: memory.depletedMs,
       processors: [
         {
           id: 0,
@@ -220,6 +225,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
     this.#isHeld = isHeld;
     for (const acceptor of this.#acceptors.values()) acceptor.hold(isHeld);
     this.#processor.later.hold(isHeld);
+    this.#processor.memory.hold(isHeld);
     for (const channel of this.#processor.channels) channel.hold(isHeld);
   }
 }

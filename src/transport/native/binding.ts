@@ -92,6 +92,7 @@ export interface NativeProcessorCounters {
   bytesRead: number;
   bytesWritten: number;
   waitingForRoom: number;
+  waitingForMemory: number;
   strayReplies: number;
   evicted: number;
   idleUs: number;
@@ -110,6 +111,8 @@ export interface NativeAcceptorCounters {
 export interface NativeCounters {
   queued: number;
   pending: number;
+  memoryUsed: number;
+  memoryDepletedUs: number;
   bound: { host: string; port: number }[];
   acceptors: NativeAcceptorCounters[];
   processors: NativeProcessorCounters[];

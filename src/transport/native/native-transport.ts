@@ -383,8 +383,16 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     const counters = this.#native?.counters();
     const processors = counters?.processors ?? [];
     const acceptors = counters?.acceptors ?? [];
-    const sum = (name: 'closed' | 'requests' | 'responses' | 'waitingForRoom' | 'evicted') =>
-      processors.reduce((total, processor) => total + processor[name], 0);
+    const { queuedMaxRequestBytes } = this.#settings.limits.current.memory;
+    const memoryPoolUsed = counters?.memoryUsed ?? 0;
+    type Name =
+      | 'closed'
+      | 'requests'
+      | 'responses'
+      | 'waitingForRoom'
+      | 'waitingForMemory'
+      | 'evicted';
+    const sum = (name: Name) => processors.reduce((total, processor) => total + processor[name], 0);
     return {
       connections: this.#open,
       connectionsAcceptedTotal: acceptors.reduce((total, { accepted }) => total + accepted, 0),
@@ -398,6 +406,10 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       requestQueueSize: counters?.queued ?? 0,
       pendingRequests: counters?.pending ?? 0,
       connectionsWaitingForRoom: sum('waitingForRoom'),
+      connectionsWaitingForMemory: sum('waitingForMemory'),
+      memoryPoolAvailable: queuedMaxRequestBytes - memoryPoolUsed,
+      memoryPoolUsed,
+      memoryPoolDepletedMs: (counters?.memoryDepletedUs ?? 0) / 1000,
       listeners: acceptors.map((acceptor, index) => ({
         name: this.#settings.listeners[index]?.name ?? '',
         connections: acceptor.connections,

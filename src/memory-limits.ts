@@ -1,0 +1,33 @@
+import { invalidOption } from './check.js';
+
+/** How much memory the server gives to requests. */
+export interface MemoryLimitOptions {
+  /**
+   * Kafka's `queued.max.request.bytes` (off there): bytes of requests that the server has in its hands:
+   * received in part or in whole, queued, or with a handler, and not yet answered. 1 to 2^40, default
+   * 134217728; `Infinity` for no limit. With nothing left connections are not read until requests are
+   * answered, longest waiting first; of the frames that are there in part one at a time goes on, so that
+   * at most this and one frame's largest size are in use.
+   */
+  queuedMaxRequestBytes?: number;
+}
+
+export type MemoryLimits = Readonly<Required<MemoryLimitOptions>>;
+
+export const memoryLimitNames = [
+  'queuedMaxRequestBytes',
+] as const satisfies readonly (keyof MemoryLimitOptions)[];
+
+const most = 2 ** 40;
+
+/** Fills in the defaults, or throws `ERR_ODRADEK_INVALID_OPTION`. */
+export function checkMemoryLimits({
+  queuedMaxRequestBytes = 134_217_728,
+}: MemoryLimitOptions): MemoryLimits {
+  const isCount = Number.isInteger(queuedMaxRequestBytes) && queuedMaxRequestBytes <= most;
+  if (queuedMaxRequestBytes !== Infinity && !(isCount && queuedMaxRequestBytes >= 1)) {
+    const allowed = `an integer from 1 to ${most}, or Infinity`;
+    throw invalidOption('queuedMaxRequestBytes', allowed, queuedMaxRequestBytes);
+  }
+  return { queuedMaxRequestBytes };
+}
