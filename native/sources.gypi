@@ -14,6 +14,7 @@
       "native/core/processor_channel.cc",
       "native/core/processor_expiry.cc",
       "native/core/processor_handover.cc",
+      "native/core/processor_listeners.cc",
       "native/core/receive.cc",
       "native/core/request_channel.cc",
       "native/core/request_handler.cc",

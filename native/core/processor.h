@@ -23,6 +23,7 @@
 #include "counter.h"
 #include "gate.h"
 #include "handovers.h"
+#include "listener_ends.h"
 #include "mailbox.h"
 #include "poller.h"
 #include "request_channel.h"
@@ -32,7 +33,7 @@
 
 namespace odradek {
 
-// What a processor needs to know of its listeners.
+// What a processor needs to know of a listener. Lives as long as the processors.
 struct ChannelConfig {
   const Framing* framing = nullptr;
   // Connections are read only after an accept command (the service has an onConnect).
@@ -45,6 +46,7 @@ struct ChannelConfig {
 struct NewConnection {
   int fd = -1;
   uint32_t listener = 0;
+  const ChannelConfig* config = nullptr;
   Endpoint local;
   Endpoint remote;
   Admission admission;
@@ -78,8 +80,8 @@ class Processor final : public FrameSink, public PermitWaiter {
 
   enum class Offer : uint8_t { kTaken, kFull, kGone };
 
-  Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs, RequestChannel& requests,
-            Handovers& handovers, ConnectionQuotas& quotas, Consumer& consumer,
+  Processor(uint32_t id, Seams seams, RequestChannel& requests, Handovers& handovers,
+            ConnectionQuotas& quotas, ListenerEnds& ends, Consumer& consumer,
             ProcessorOptions options = {});
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
@@ -117,6 +119,12 @@ class Processor final : public FrameSink, public PermitWaiter {
 
   // Any thread: there are more connections than there may be, see ConnectionQuotas::takeExcess().
   void closeExcess() { wakeUp(); }
+
+  // Any thread: ListenerEnds say something new.
+  void endListeners() { wakeUp(); }
+
+  // Any thread: an acceptor that goes is not rung any more when this returns.
+  void forget(const RoomListener& listener);
 
   // Any thread: end the loop, closing every connection with `reason`.
   void stop(CloseReason reason);
@@ -182,6 +190,14 @@ class Processor final : public FrameSink, public PermitWaiter {
   // Too many connections (processor_expiry.cc).
   void evictExcess();
 
+  // Removed listeners (processor_listeners.cc).
+  void endListenersIfAsked();
+  ListenerEnds::Stage stageOf(uint32_t listener) const;
+  void endWithListener(Channel& channel);
+  bool isDraining(const Channel& channel) const { return draining_ || channel.is_draining; }
+  void cut(Channel& channel);
+  void abandon(Channel& channel);
+
   // FrameSink: the frames of current_.
   bool admit() override;
   void complete(Block* block, size_t offset, const Cut& cut) override;
@@ -211,6 +227,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   void collectReturnedSlots();
 
   void takeNewConnections();
+  void ringRoomListeners();
   void configure(NewConnection& connection);
   void refuse(const NewConnection& connection);
   void applyCommands();
@@ -278,9 +295,9 @@ class Processor final : public FrameSink, public PermitWaiter {
   SocketOps& sockets_;
   Clock& clock_;
   Memory& memory_;
-  const std::vector<ChannelConfig> configs_;
   RequestChannel& requests_;
   ConnectionQuotas& quotas_;
+  ListenerEnds& ends_;
   Consumer& consumer_;
   ProcessorCounters counters_;
 
@@ -331,6 +348,9 @@ class Processor final : public FrameSink, public PermitWaiter {
   uint64_t unseen_ = 0;
 
   bool draining_ = false;
+  // What ListenerEnds said last, and which version that was.
+  std::vector<ListenerEnds::Stage> stages_;
+  uint32_t seen_ends_ = 0;
   bool is_ending_ = false;
   int lost_ = 0;
 

@@ -41,7 +41,7 @@ Processor::Awaited Processor::awaitedOf(const Channel& channel) const {
     return channel.is_writable ? Awaited::kNothing : Awaited::kRoomToWrite;
   }
   const bool is_ours = channel.outstanding > 0 || !canFrame(channel) || channel.is_halted ||
-                       channel.is_readable || channel.is_ended || draining_;
+                       channel.is_readable || channel.is_ended || isDraining(channel);
   if (is_ours) return Awaited::kNothing;
   return channel.receive.empty() ? Awaited::kRequest : Awaited::kRestOfFrame;
 }

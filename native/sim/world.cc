@@ -21,11 +21,10 @@ std::unique_ptr<HandlerSet> makeHandlerSet(const Plan& plan, const HandlerSet** 
 
 }  // namespace
 
-World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
-                                        const std::vector<ChannelConfig>& configs)
+World::ProcessorThread::ProcessorThread(uint32_t id, World& world)
     : poller(world.stage_),
-      processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, configs,
-                world.requests_, world.handovers_, world.quotas_, world.handlers_,
+      processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, world.requests_,
+                world.handovers_, world.quotas_, world.ends_, world.handlers_,
                 {.sleeps_elsewhere = world.plan_.is_threadless,
                  .busy_poll_ns = world.plan_.busy_poll_ns,
                  .timeouts = world.plan_.timeouts}),
@@ -33,8 +32,8 @@ World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
 
 World::AcceptorThread::AcceptorThread(uint32_t listener, World& world)
     : poller(world.stage_),
-      acceptor(listener, {poller, world.sockets_, world.kernel_.clock}, world.processor_list_,
-               world.quotas_, world.handlers_),
+      acceptor(listener, world.configs_[listener], {poller, world.sockets_, world.kernel_.clock},
+               world.processor_list_, world.quotas_, world.handlers_),
       loop("acceptor", listener, world.stage_, poller, [this] { return acceptor.turn(); }) {}
 
 World::World(uint64_t seed, bool is_loud, Tally& tally)
@@ -96,7 +95,7 @@ void World::open() {
 
 void World::addProcessor() {
   const auto id = static_cast<uint32_t>(processors_.size());
-  processors_.push_back(std::make_unique<ProcessorThread>(id, *this, configs_));
+  processors_.push_back(std::make_unique<ProcessorThread>(id, *this));
   ProcessorThread& thread = *processors_.back();
   thread.processor.open();
   thread.poller.mayBeLost();

@@ -28,7 +28,7 @@ class World {
  private:
   // The parts of one thread, in the order in which they have to be made.
   struct ProcessorThread {
-    ProcessorThread(uint32_t id, World& world, const std::vector<ChannelConfig>& configs);
+    ProcessorThread(uint32_t id, World& world);
     FaultyPoller poller;
     Processor processor;
     Loop loop;
@@ -85,6 +85,7 @@ class World {
   Handovers handovers_;
   ConnectionLimits limits_;
   ConnectionQuotas quotas_;
+  ListenerEnds ends_;
   ProcessorList processor_list_;
   Handlers handlers_;
   std::unique_ptr<HandlerPool> pool_;

@@ -48,12 +48,12 @@ class AcceptorTest : public testing::Test {
       loops.push_back(std::make_unique<Loop>(kernel));
       Loop& loop = *loops.back();
       loop.processor = std::make_unique<Processor>(
-          id, Processor::Seams{loop.poller, kernel, kernel.clock, memory},
-          std::vector<ChannelConfig>{{&framing}}, requests, handovers, quotas, consumer);
+          id, Processor::Seams{loop.poller, kernel, kernel.clock, memory}, requests, handovers,
+          quotas, ends, consumer);
       ASSERT_EQ(loop.processor->open(), 0);
       processor_list.add(loop.processor.get());
     }
-    acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
+    acceptor = std::make_unique<Acceptor>(0, config, Acceptor::Seams{poller, kernel, kernel.clock},
                                           processor_list, quotas, consumer);
     ASSERT_EQ(acceptor->open(listener.fd()), 0);
   }
@@ -99,6 +99,8 @@ class AcceptorTest : public testing::Test {
   Handovers handovers;
   ConnectionQuotas quotas{{}};
   Framing framing;
+  ChannelConfig config{.framing = &framing};
+  ListenerEnds ends;
   FakeListener& listener;
   std::vector<std::unique_ptr<Loop>> loops;
   ProcessorList processor_list;
@@ -552,6 +554,7 @@ TEST_F(AcceptorQuotas, AProtectedListenerTakesThePlacesOfOthers) {
     FakeConnection& client = kernel.connected();
     NewConnection connection;
     connection.fd = client.fd();
+    connection.config = &config;
     const auto verdict = quotas.admit(1, {}, kernel.clock.now(), *acceptor);
     connection.admission = verdict.admission;
     ASSERT_EQ(loops[1]->processor->offer(connection, *acceptor), Processor::Offer::kTaken);

@@ -245,7 +245,7 @@ TEST_F(SocketServerTest, EveryThreadThatCantBeCreatedRollsEverythingBack) {
     EXPECT_EQ(error.error, EAGAIN);
     EXPECT_EQ(echo.platform.threads_started, failing);
     EXPECT_EQ(openDescriptors(), descriptors_before_) << failing;
-    EXPECT_EQ(echo.server->bound().size(), 0u);
+    EXPECT_EQ(echo.server->listeners().size(), 0u);
   }
 }
 

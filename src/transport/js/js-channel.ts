@@ -249,11 +249,16 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
     this.flush();
   }
 
+  /** How many of its requests were answered. */
+  get answered(): number {
+    return this.#writer.answered;
+  }
+
   /** Reads nothing more, and ends the connection as soon as everything received is answered. */
-  drain(): void {
+  drain(code: CloseCode): void {
     this.#inputOver = true;
     if (this.#phase === 'opening' || this.#phase === 'open') {
-      this.#ending ??= { code: 'SERVER_CLOSED' };
+      this.#ending ??= { code };
     }
     this.flush();
   }
@@ -266,6 +271,13 @@ export class JsChannel<State = unknown> extends ServerConnection<State> implemen
     this.#writer.refuse(this.#ending.code);
     this.#socket.destroy();
     this.#report();
+  }
+
+  /** As {@link destroy}, while others go on: what no handler has seen of it is dropped. */
+  cut(code: CloseCode): void {
+    if (this.#phase === 'closed') return;
+    this.#unsettled -= this.#host.dropQueued(this);
+    this.destroy(code);
   }
 
   closeIfIdle(): void {
