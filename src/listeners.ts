@@ -4,11 +4,7 @@ import type { Listener, ListenerOptions } from './options.js';
 /** The core's kMaxListeners. */
 export const maxListeners = 65_535;
 
-type Check<State> = (
-  options: ListenerOptions<State>,
-  at: string,
-  index: number,
-) => Listener<State>;
+type Check<State> = (options: ListenerOptions<State>, at: string, index: number) => Listener<State>;
 
 /**
  * The listeners of a server, which come and go while it runs. Each has a number, by which

@@ -35,6 +35,7 @@ class World {
   };
   struct AcceptorThread {
     AcceptorThread(uint32_t listener, World& world);
+    const uint32_t listener;
     FaultyPoller poller;
     Acceptor acceptor;
     Loop loop;
@@ -56,6 +57,11 @@ class World {
   void runLoop(Loop& loop);
   void disturb();
   void changeLimits();
+  void changeListeners();
+  void addListener();
+  void removeListener(AcceptorThread& thread);
+  void endListener(uint32_t listener, ListenerEnds::Stage stage);
+  void checkRemovedListeners();
   void resize();
   void growBy(size_t count);
   void finishResize();
@@ -89,7 +95,9 @@ class World {
   ProcessorList processor_list_;
   Handlers handlers_;
   std::unique_ptr<HandlerPool> pool_;
+  // By number; null where one was removed.
   std::vector<test::FakeListener*> listeners_;
+  std::vector<uint32_t> draining_listeners_;
   std::vector<std::unique_ptr<ProcessorThread>> processors_;
   std::vector<std::unique_ptr<AcceptorThread>> acceptors_;
   std::vector<ChannelConfig> configs_;

@@ -364,7 +364,7 @@ TEST_F(AcceptorTest, ALostPollerIsFatalAndSaidOnce) {
 
 TEST_F(AcceptorTest, APollerThatCantBeOpenedLeavesNothingOpen) {
   poller.failOpen(EMFILE);
-  acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
+  acceptor = std::make_unique<Acceptor>(0, config, Acceptor::Seams{poller, kernel, kernel.clock},
                                         processor_list, quotas, consumer);
   EXPECT_EQ(acceptor->open(listener.fd()), EMFILE);
   acceptor.reset();
@@ -373,7 +373,7 @@ TEST_F(AcceptorTest, APollerThatCantBeOpenedLeavesNothingOpen) {
 
 TEST_F(AcceptorTest, AListenerThatCantBeWatchedIsAnError) {
   poller.failAdds({ENOSPC});
-  acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
+  acceptor = std::make_unique<Acceptor>(0, config, Acceptor::Seams{poller, kernel, kernel.clock},
                                         processor_list, quotas, consumer);
   EXPECT_EQ(acceptor->open(listener.fd()), ENOSPC);
 }
