@@ -278,6 +278,7 @@ void World::changeListeners() {
     tally_.count(Fault::kListenerAdded);
     trace_.note("listener %zu comes", listeners_.size());
     stage_.has_faults = false;
+    kernel_.limitDescriptors(SIZE_MAX);
     addListener();
     stage_.has_faults = true;
   } else if (choice == 1 && !acceptors_.empty()) {
