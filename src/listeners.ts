@@ -29,9 +29,9 @@ export class Listeners<State = unknown> {
     for (const [listener, stage] of this.#stages) if (stage === 'open') yield listener;
   }
 
-  /** Also those that are being opened, or that still have connections. */
-  get known(): readonly Listener<State>[] {
-    return [...this.#stages.keys()];
+  /** Those that are open, or still have connections. */
+  get served(): readonly Listener<State>[] {
+    return [...this.#stages].flatMap(([listener, stage]) => (stage === 'opening' ? [] : listener));
   }
 
   /** By its number, also after it was removed. */
@@ -76,7 +76,7 @@ export class Listeners<State = unknown> {
       );
     }
     const listener = this.#check(options, at, index);
-    if (this.known.some(({ name }) => name === listener.name)) {
+    if ([...this.#stages.keys()].some(({ name }) => name === listener.name)) {
       throw new OdradekError(
         'ERR_ODRADEK_INVALID_OPTION',
         `two listeners have the name ${JSON.stringify(listener.name)}; names must be unique`,
@@ -87,14 +87,15 @@ export class Listeners<State = unknown> {
     return listener;
   }
 
+  /** From here on others may name it by its number. */
   opened(listener: Listener<State>): void {
     this.#stages.set(listener, 'open');
   }
 
-  /** It was not opened, and nobody was told of it. */
+  /** It could not be opened, or not in time. */
   withdraw(listener: Listener<State>): void {
+    if (this.#stages.get(listener) === 'opening') this.#all[listener.index] = undefined;
     this.#stages.delete(listener);
-    this.#all[listener.index] = undefined;
   }
 
   /** It is closed; its connections come to their end. */

@@ -268,11 +268,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       await this.#transport.addListener(listener);
       if (this.#state !== 'running') throw invalidState('addListener()', this.#state);
     } catch (error) {
-      // Where its thread could not be started, the handler threads had heard of its number.
-      const wasTold = (error as OdradekError).code === 'ERR_ODRADEK_THREAD';
-      if (wasTold) listeners.remove(listener);
-      else listeners.withdraw(listener);
-      this.#transport.updateLimits(limits.remove(index));
+      listeners.withdraw(listener);
+      this.#dropLimits(listener);
       throw error;
     }
     listeners.opened(listener);
@@ -302,12 +299,18 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     return super.removeListener(name as 'close', what as () => void);
   }
 
+  /** A listener has gone, and its limits with it. */
+  #dropLimits({ index }: Listener<State>): void {
+    const limits = this.#settings.limits.remove(index);
+    if (this.#state === 'running') this.#transport.updateLimits(limits);
+  }
+
   async #removeListener(name: unknown, options: RemoveListenerOptions): Promise<CloseSummary> {
     checkNames('removeListener()', options, ['drainMs']);
     const { drainMs = defaultCloseTimeoutMs } = options;
     checkTimeout('drainMs', drainMs);
     if (this.#state !== 'running') throw invalidState('removeListener()', this.#state);
-    const { listeners, limits } = this.#settings;
+    const { listeners } = this.#settings;
     const listener = listeners.named(name);
     const removal = new ListenerRemoval(this.#transport, listener, this.#pool.current);
     this.#removals.set(listener, removal);
@@ -315,7 +318,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     removal.begin(drainMs);
     await removal.done;
     listeners.remove(listener);
-    this.#transport.updateLimits(limits.remove(listener.index));
+    this.#dropLimits(listener);
     if (removal.isOver) this.#removals.delete(listener);
     return removal.summary;
   }

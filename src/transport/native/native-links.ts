@@ -274,7 +274,7 @@ function makeAttachment<State>(
     borrowBodies,
     maxInFlightPerConnection,
     handlerTimeoutMs,
-    listeners: settings.listeners.known.map(factsOf),
+    listeners: settings.listeners.served.map(factsOf),
   };
 }
 

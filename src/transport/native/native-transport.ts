@@ -144,7 +144,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     const { index } = listener;
     const refused = native.openListener(index, toConfig(listener, host));
     if (refused !== undefined) throw this.#startError(refused);
-    // Before the first connection.
+    // Before the first connection; and threads that are made from here on know it.
+    this.#settings.listeners.opened(listener);
     this.#links?.tellListener(listener);
     const failed = native.serveListener(index);
     if (failed !== undefined) throw this.#startError(failed);
