@@ -493,7 +493,8 @@ describe.each(placements)('listeners that come and go (%s)', (transport) => {
       await client.seeEnd();
       client.socket.destroy();
     }
-    expect(await restingDescriptors()).toBe(before);
+    // Servers of earlier tests may have let go of theirs meanwhile.
+    expect(await restingDescriptors()).toBeLessThanOrEqual(before);
   });
 });
 

@@ -232,6 +232,7 @@ void Processor::obey(CommandBatch* batch) {
 
 void Processor::applyCommands() {
   CommandBatch* batch = commands_.takeAll();
+  noteEnds();
   while (batch != nullptr) {
     if (batch->handover != nullptr) adoptAll(*batch);
     for (Command& command : batch->commands) apply(command);

@@ -191,6 +191,8 @@ class Processor final : public FrameSink, public PermitWaiter {
   void evictExcess();
 
   // Removed listeners (processor_listeners.cc).
+  void noteEnds();
+  void noteEnd(Channel& channel);
   void endListenersIfAsked();
   ListenerEnds::Stage stageOf(uint32_t listener) const;
   void endWithListener(Channel& channel);
@@ -351,6 +353,7 @@ class Processor final : public FrameSink, public PermitWaiter {
   // What ListenerEnds said last, and which version that was.
   std::vector<ListenerEnds::Stage> stages_;
   uint32_t seen_ends_ = 0;
+  bool has_new_ends_ = false;
   bool is_ending_ = false;
   int lost_ = 0;
 

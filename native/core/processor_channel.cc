@@ -202,6 +202,8 @@ void Processor::applySetFraming(Channel& channel, Command& command) {
   } else {
     // The connection has ended meanwhile: these were received, and get no answer.
     channel.unanswered += command.settles;
+    // Gone from next_sequence as well, by which answers are counted.
+    if (channel.is_draining) ends_.count(channel.listener, command.settles);
     if (channel.life == Channel::Life::kDead && channel.outstanding == 0) markDisconnected(channel);
   }
   if (channel.outstanding < channel.max_in_flight) markCompletedSend(channel);

@@ -21,14 +21,25 @@ void Processor::forget(const RoomListener& listener) {
   std::erase(room_listeners_, &listener);
 }
 
-// Whoever adopts a connection after this has looked, too, or will.
-void Processor::endListenersIfAsked() {
+// Before any command is obeyed that was given after the change: what it answers counts.
+void Processor::noteEnds() {
   const uint32_t version = ends_.version();
   if (version == seen_ends_) return;
+  seen_ends_ = version;
+  has_new_ends_ = true;
+  stages_ = ends_.stages();
+  for (auto& channel : slots_) {
+    if (channel != nullptr) noteEnd(*channel);
+  }
+}
+
+// Whoever adopts a connection after this has looked, too, or will.
+void Processor::endListenersIfAsked() {
+  noteEnds();
+  if (!has_new_ends_) return;
   // A greeting that was given before the drain belongs to a connection that owes nothing else.
   applyCommands();
-  seen_ends_ = version;
-  stages_ = ends_.stages();
+  has_new_ends_ = false;
   for (auto& channel : slots_) {
     if (channel != nullptr) endWithListener(*channel);
   }
@@ -38,13 +49,16 @@ ListenerEnds::Stage Processor::stageOf(uint32_t listener) const {
   return listener < stages_.size() ? stages_[listener] : ListenerEnds::Stage::kServed;
 }
 
+void Processor::noteEnd(Channel& channel) {
+  if (channel.is_draining || stageOf(channel.listener) == ListenerEnds::Stage::kServed) return;
+  channel.is_draining = true;
+  ends_.count(channel.listener, 0u - answeredOf(channel));
+}
+
 void Processor::endWithListener(Channel& channel) {
   const ListenerEnds::Stage stage = stageOf(channel.listener);
   if (stage == ListenerEnds::Stage::kServed) return;
-  if (!channel.is_draining) {
-    channel.is_draining = true;
-    ends_.count(channel.listener, 0u - answeredOf(channel));
-  }
+  noteEnd(channel);
   if (stage == ListenerEnds::Stage::kCut) return cut(channel);
   finishIfDone(channel);
 }

@@ -114,7 +114,7 @@ TEST(ProcessorListeners, RepliesInTheSameTurnAsTheCutAreSettled) {
   bench.run();
   bench.expectClosed(going, CloseReason::kDeadline, 0);
   EXPECT_EQ(going.take(), framedAll({"a", "b"}));
-  EXPECT_EQ(bench.ends.answered(kGoing), 0u) << "they left before the drain was looked at";
+  EXPECT_EQ(bench.ends.answered(kGoing), 2u) << "they left after the change";
 }
 
 TEST(ProcessorListeners, ADeadOneThatWaitsForItsHandlersIsCutToo) {
