@@ -15,6 +15,7 @@
       "native/core/processor_channel.cc",
       "native/core/processor_expiry.cc",
       "native/core/processor_handover.cc",
+      "native/core/processor_listeners.cc",
       "native/core/processor_memory.cc",
       "native/core/receive.cc",
       "native/core/request_channel.cc",

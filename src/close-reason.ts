@@ -29,7 +29,7 @@ export const closeReasonNumbers = {
   CLOSED_BY_SERVICE: 12,
   /** `server.close()`: everything received was answered first. */
   SERVER_CLOSED: 13,
-  /** `server.close()` reached its deadline before this connection was done. */
+  /** `close()` or `removeListener()` reached its deadline before this connection was done. */
   DEADLINE: 14,
   /** The loop that served this connection ended (its poller was lost). */
   REACTOR_LOST: 15,
@@ -45,6 +45,8 @@ export const closeReasonNumbers = {
   WRITE_TIMEOUT: 20,
   /** There were more connections than `maxConnections`, and this one had been quiet for longest. */
   TOO_MANY_CONNECTIONS: 21,
+  /** `server.removeListener()`: everything received was answered first. */
+  LISTENER_REMOVED: 22,
 } as const;
 
 export type CloseCode = keyof typeof closeReasonNumbers;
@@ -67,7 +69,7 @@ const messages: Record<CloseCode, string> = {
   HANDLER_ERROR: 'the handler failed',
   CLOSED_BY_SERVICE: 'the service closed the connection',
   SERVER_CLOSED: 'the server closed',
-  DEADLINE: 'the server closed before the connection was done',
+  DEADLINE: 'the server or the listener closed before the connection was done',
   REACTOR_LOST: 'the loop that served the connection ended',
   HANDLER_LOST: 'the handler thread was lost',
   HANDLER_TIMEOUT: 'the handler took too long',
@@ -75,6 +77,7 @@ const messages: Record<CloseCode, string> = {
   FRAME_TIMEOUT: 'a frame was not complete within frameTimeoutMs',
   WRITE_TIMEOUT: 'the client took nothing of what was sent for writeTimeoutMs',
   TOO_MANY_CONNECTIONS: 'there are more connections than maxConnections',
+  LISTENER_REMOVED: 'the listener was removed',
 };
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */

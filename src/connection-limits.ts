@@ -99,21 +99,40 @@ export interface LimitedListener {
   readonly maxConnectionCreationRate: number | undefined;
 }
 
-/** Checks every limit and fills in the defaults, or throws `ERR_ODRADEK_INVALID_OPTION`. */
+export function pickLimits({
+  maxConnections,
+  maxConnectionCreationRate,
+}: ListenerLimitOptions): Omit<LimitedListener, 'name'> {
+  return { maxConnections, maxConnectionCreationRate };
+}
+
+/** Throws `ERR_ODRADEK_INVALID_OPTION` unless a listener has this name, or none is protected. */
+export function checkProtectedListener(
+  name: string | undefined,
+  listeners: readonly (LimitedListener | null)[],
+): void {
+  const names = listeners.flatMap((listener) => (listener === null ? [] : [listener.name]));
+  if (name === undefined || names.includes(name)) return;
+  const known = names.map((each) => JSON.stringify(each)).join(', ');
+  throw invalidOption('protectedListener', `the name of a listener (${known})`, name);
+}
+
+const noLimits: ListenerLimits = {
+  maxConnections: Infinity,
+  maxConnectionCreationRate: Infinity,
+  isProtected: false,
+};
+
+/**
+ * Checks every limit and fills in the defaults, or throws `ERR_ODRADEK_INVALID_OPTION`.
+ *
+ * @param listeners by number; `null` where one was removed
+ */
 export function checkConnectionLimits(
   options: ConnectionLimitOptions,
-  listeners: readonly LimitedListener[],
+  listeners: readonly (LimitedListener | null)[],
 ): ConnectionLimits {
   const { protectedListener } = options;
-  const isKnown = listeners.some(({ name }) => name === protectedListener);
-  if (protectedListener !== undefined && !isKnown) {
-    const names = listeners.map(({ name }) => JSON.stringify(name)).join(', ');
-    throw invalidOption(
-      'protectedListener',
-      `the name of a listener (${names})`,
-      protectedListener,
-    );
-  }
   return {
     maxConnections: checkCount('maxConnections', options.maxConnections ?? 65_536, 1),
     maxConnectionsPerIp: checkCount('maxConnectionsPerIp', options.maxConnectionsPerIp ?? 8192, 0),
@@ -128,7 +147,9 @@ export function checkConnectionLimits(
       1,
     ),
     perIpOverrides: checkOverrides(options.maxConnectionsPerIpOverrides ?? {}),
-    listeners: listeners.map((listener) => checkListener(listener, protectedListener)),
+    listeners: listeners.map((listener) =>
+      listener === null ? noLimits : checkListener(listener, protectedListener),
+    ),
   };
 }
 

@@ -3,13 +3,16 @@
  * allowed; programs should compare `code` alone.
  */
 export const errorCodes = {
-  /** An option is unknown, of the wrong type or out of range. Thrown by the constructor. */
+  /**
+   * An option is unknown, of the wrong type or out of range. Thrown by the constructor, and by methods
+   * that take options.
+   */
   ERR_ODRADEK_INVALID_OPTION: 'An option is unknown, of the wrong type or out of range',
   /** An argument of a method is of the wrong type or out of range. */
   ERR_ODRADEK_INVALID_ARGUMENT: 'An argument is of the wrong type or out of range',
   /**
-   * `start()` on a server that has already been started or closed; `resizeNetworkThreads()` on one
-   * that doesn't run, or runs without network threads.
+   * `start()` on a server that has already been started or closed; `addListener()` and other changes
+   * on one that doesn't run; `resizeNetworkThreads()` on one without network threads.
    */
   ERR_ODRADEK_INVALID_STATE: 'The call does not fit the state of the server',
   /** A listener could not be opened; `cause` has the system error (EADDRINUSE, EACCES, ...). */
@@ -18,7 +21,7 @@ export const errorCodes = {
   ERR_ODRADEK_HOST: 'A host name could not be resolved',
   /**
    * A thread or its poller could not be created. `start()` has closed everything again;
-   * `resizeNetworkThreads()` has changed nothing.
+   * `addListener()` and `resizeNetworkThreads()` have changed nothing.
    */
   ERR_ODRADEK_THREAD: 'A thread could not be created',
   /** `transport: 'native'` where the addon cannot be loaded; `cause` has the loader's error. */

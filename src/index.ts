@@ -34,6 +34,7 @@ export type { Request, SentOutcome } from './request.js';
 export {
   type CloseOptions,
   type CloseSummary,
+  type RemoveListenerOptions,
   type ServerEvents,
   SocketServer,
 } from './socket-server.js';

@@ -3,6 +3,7 @@ import {
   type ConnectionLimitOptions,
   type ConnectionLimits,
   checkConnectionLimits,
+  checkProtectedListener,
   connectionLimitNames,
   type LimitedListener,
   type ListenerLimitOptions,
@@ -41,13 +42,15 @@ export const limitNames = [
 /** A server's limits, which may be changed while it runs. */
 export class ChangeableLimits {
   #options: LimitOptions;
-  #listeners: readonly LimitedListener[];
+  /** By number; `null` where one was removed. */
+  #listeners: readonly (LimitedListener | null)[];
   #current: Limits;
 
   /** Throws `ERR_ODRADEK_INVALID_OPTION` for a wrong limit. */
   constructor(options: LimitOptions, listeners: readonly LimitedListener[]) {
     this.#options = options;
     this.#listeners = listeners;
+    checkProtectedListener(options.protectedListener, listeners);
     this.#current = check(options, listeners);
   }
 
@@ -59,25 +62,44 @@ export class ChangeableLimits {
   change(changes: LimitChanges): Limits {
     checkNames('updateLimits()', changes, [...limitNames, 'listeners']);
     const { listeners: ofListeners = {}, ...ofServer } = changes;
-    const names = this.#listeners.map(({ name }) => name);
+    const names = this.#listeners.flatMap((listener) => (listener === null ? [] : listener.name));
     checkNames('listeners', ofListeners, names);
     for (const [name, limits] of Object.entries(ofListeners)) {
       if (typeof limits !== 'object') throw invalidOption(`listeners.${name}`, 'an object', limits);
       checkNames(`listeners.${name}`, limits, listenerLimitNames);
     }
     const options = { ...this.#options, ...ofServer };
-    const listeners = this.#listeners.map((listener) => ({
-      ...listener,
-      ...ofListeners[listener.name],
-    }));
+    const listeners = this.#listeners.map((listener) =>
+      listener === null ? null : { ...listener, ...ofListeners[listener.name] },
+    );
+    // It stays a name where that listener was removed.
+    if ('protectedListener' in changes) {
+      checkProtectedListener(options.protectedListener, listeners);
+    }
     this.#current = check(options, listeners);
     this.#options = options;
     this.#listeners = listeners;
     return this.#current;
   }
+
+  /** There is one more listener. Throws `ERR_ODRADEK_INVALID_OPTION`, and nothing has changed. */
+  add(index: number, listener: LimitedListener): Limits {
+    const listeners = [...this.#listeners];
+    while (listeners.length <= index) listeners.push(null);
+    listeners[index] = listener;
+    this.#current = check(this.#options, listeners);
+    this.#listeners = listeners;
+    return this.#current;
+  }
+
+  remove(index: number): Limits {
+    this.#listeners = this.#listeners.map((listener, at) => (at === index ? null : listener));
+    this.#current = check(this.#options, this.#listeners);
+    return this.#current;
+  }
 }
 
-function check(options: LimitOptions, listeners: readonly LimitedListener[]): Limits {
+function check(options: LimitOptions, listeners: readonly (LimitedListener | null)[]): Limits {
   return {
     timeouts: checkTimeouts(options),
     connections: checkConnectionLimits(options, listeners),

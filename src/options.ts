@@ -7,6 +7,7 @@ import {
   type LimitedListener,
   type ListenerLimitOptions,
   listenerLimitNames,
+  pickLimits,
 } from './connection-limits.js';
 import { OdradekError } from './errors.js';
 import { type Framing, isFraming, lengthPrefixed } from './framing.js';
@@ -16,6 +17,7 @@ import {
   type HandlerPoolSettings,
 } from './handler-pool/handler-pool-options.js';
 import { ChangeableLimits, type LimitOptions, limitNames } from './limits.js';
+import { Listeners, maxListeners } from './listeners.js';
 import type { closeConnection, Reply } from './reply.js';
 import { makeReplyFramer, type ReplyFramer } from './reply-framer.js';
 import type { Request } from './request.js';
@@ -148,7 +150,7 @@ export interface Listener<State = unknown> {
 
 /** Options with every default filled in and every value checked. */
 export interface Settings<State = unknown> {
-  readonly listeners: readonly Listener<State>[];
+  readonly listeners: Listeners<State>;
   readonly handlerPool: HandlerPoolSettings | null;
   readonly handlerTimeoutMs: number;
   readonly onConnect: SocketServerOptions<State>['onConnect'];
@@ -164,9 +166,6 @@ export interface Settings<State = unknown> {
   readonly limits: ChangeableLimits;
   readonly transport: 'auto' | 'native' | 'js';
 }
-
-/** The core's kMaxListeners. */
-const maxListeners = 65_535;
 
 /** The core's kMaxProcessors. */
 export const maxNetworkThreads = 64;
@@ -256,13 +255,13 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
 
 /** What each listener may do by itself. */
 function limited<State>(
-  listeners: readonly Listener<State>[],
+  listeners: Iterable<Listener<State>>,
   options: readonly ListenerOptions<State>[],
 ): LimitedListener[] {
-  return listeners.map(({ name }, index) => {
-    const { maxConnections, maxConnectionCreationRate } = options[index] as ListenerOptions<State>;
-    return { name, maxConnections, maxConnectionCreationRate };
-  });
+  return [...listeners].map(({ name, index }) => ({
+    ...pickLimits(options[index] as ListenerOptions<State>),
+    name,
+  }));
 }
 
 /** @param hasPool handlers run on threads of their own */
@@ -282,32 +281,23 @@ function checkBodies<State>(
   return { isolateBodies, borrowBodies };
 }
 
-function checkListeners<State>(options: SocketServerOptions<State>): Listener<State>[] {
+function checkListeners<State>(options: SocketServerOptions<State>): Listeners<State> {
   const { listeners } = options;
   const isFit =
     Array.isArray(listeners) && listeners.length > 0 && listeners.length <= maxListeners;
   if (!isFit)
     throw invalidOption('listeners', `an array of 1 to ${maxListeners} listeners`, listeners);
-  const names = new Set<string>();
-  return listeners.map((listener: ListenerOptions<State>, index) => {
-    const checked = checkListener(listener, index, options);
-    if (names.has(checked.name)) {
-      throw new OdradekError(
-        'ERR_ODRADEK_INVALID_OPTION',
-        `two listeners have the name ${JSON.stringify(checked.name)}; names must be unique`,
-      );
-    }
-    names.add(checked.name);
-    return checked;
-  });
+  return new Listeners(listeners, (listener, at, index) =>
+    checkListener(listener, at, index, options),
+  );
 }
 
 function checkListener<State>(
   listener: ListenerOptions<State>,
+  at: string,
   index: number,
   options: SocketServerOptions<State>,
 ): Listener<State> {
-  const at = `listeners[${index}]`;
   checkNames(at, listener, listenerOptionNames);
   const name = listener.name ?? 'PLAINTEXT';
   if (typeof name !== 'string' || name === '') {

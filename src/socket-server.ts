@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { checkNames, checkTimeout } from './check.js';
 import type { CloseCode, CloseReason } from './close-reason.js';
 import type { Connection, ServerConnection } from './connection.js';
+import { pickLimits } from './connection-limits.js';
 import { channels } from './diagnostics.js';
 import { describe, messageOf, OdradekError, textOf } from './errors.js';
 import { checkThreads } from './handler-pool/handler-pool-options.js';
@@ -11,9 +12,12 @@ import type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
 import { makeWorkerPool, type WorkerPool } from './handler-pool/worker-pool.js';
 import { average, IdleMeters } from './idle-meter.js';
 import type { LimitChanges } from './limits.js';
+import { ListenerRemoval } from './listener-removal.js';
 import type { Metrics } from './metrics.js';
 import {
   checkOptions,
+  type Listener,
+  type ListenerOptions,
   maxNetworkThreads,
   type Settings,
   type SocketServerOptions,
@@ -28,9 +32,14 @@ export interface CloseOptions {
   timeoutMs?: number;
 }
 
-/** What `close()` did. */
+export interface RemoveListenerOptions {
+  /** How long received requests may take to be answered, in milliseconds; default 5000. */
+  drainMs?: number;
+}
+
+/** What `close()` did, or `removeListener()` with the connections of its listener. */
 export interface CloseSummary {
-  /** Replies that were handed to the kernel after `close()` was called. */
+  /** Replies that were handed to the kernel after the call. */
   readonly completed: number;
   /** Requests that had been received and were cut off, at the deadline or by their clients. */
   readonly cut: number;
@@ -85,6 +94,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
    * before them, and neither for them nor for those behind, whose replies can't leave earlier.
    */
   readonly #exempt = new Map<ServerConnection<State>, ServerRequest<State>>();
+  /** Listeners that are being removed. */
+  readonly #removals = new Map<Listener<State>, ListenerRemoval<State>>();
   /** The last call of {@link resizeNetworkThreads}, which the next waits for. */
   #resizing: Promise<void> = Promise.resolve();
   #state: 'new' | 'starting' | 'running' | 'closing' | 'closed' = 'new';
@@ -228,6 +239,91 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   }
 
   /**
+   * Opens one more listener while the server serves. Its options are those of the constructor's
+   * `listeners`; what it leaves out is the server's.
+   *
+   * @returns where it is bound
+   * @throws OdradekError `ERR_ODRADEK_INVALID_OPTION` for a wrong option or a name that is taken,
+   *   `ERR_ODRADEK_LISTEN`, `ERR_ODRADEK_HOST` or `ERR_ODRADEK_THREAD` if it can't be opened,
+   *   `ERR_ODRADEK_INVALID_STATE` unless the server runs until it is; in each case nothing has changed
+   */
+  override addListener(options: ListenerOptions<State>): Promise<Address>;
+  /** `EventEmitter`'s: another name of `on()`. */
+  override addListener<K extends keyof ServerEvents<State>>(
+    event: K,
+    heard: (...values: ServerEvents<State>[K]) => void,
+  ): this;
+  override addListener(what: unknown, heard?: unknown): unknown {
+    if (typeof heard !== 'function') return this.#addListener(what as ListenerOptions<State>);
+    return super.addListener(what as 'close', heard as () => void);
+  }
+
+  async #addListener(options: ListenerOptions<State>): Promise<Address> {
+    if (this.#state !== 'running') throw invalidState('addListener()', this.#state);
+    const { listeners, limits } = this.#settings;
+    const listener = listeners.add(options);
+    const { index, name } = listener;
+    try {
+      this.#transport.updateLimits(limits.add(index, { ...pickLimits(options), name }));
+      await this.#transport.addListener(listener);
+      if (this.#state !== 'running') throw invalidState('addListener()', this.#state);
+    } catch (error) {
+      listeners.withdraw(listener);
+      this.#dropLimits(listener);
+      throw error;
+    }
+    listeners.opened(listener);
+    return this.address(name);
+  }
+
+  /**
+   * Closes a listener while the server goes on: nothing more is accepted there, and its connections
+   * end as by {@link close}: what was received is answered, and what is left after `drainMs` is closed
+   * with `DEADLINE`. Superseded by `close()`, whose deadline counts then. The name is free when this
+   * is done. A server whose last listener was removed goes on.
+   *
+   * Called in the synchronous part of a handler it doesn't wait for that handler's connection.
+   *
+   * @throws OdradekError `ERR_ODRADEK_INVALID_ARGUMENT` for an unknown name,
+   *   `ERR_ODRADEK_INVALID_OPTION` for a wrong option, `ERR_ODRADEK_INVALID_STATE` unless the server
+   *   runs
+   */
+  override removeListener(name: string, options?: RemoveListenerOptions): Promise<CloseSummary>;
+  /** `EventEmitter`'s: another name of `off()`. */
+  override removeListener<K extends keyof ServerEvents<State>>(
+    event: K,
+    heard: (...values: ServerEvents<State>[K]) => void,
+  ): this;
+  override removeListener(name: unknown, what: unknown = {}): unknown {
+    if (typeof what !== 'function') return this.#removeListener(name, what as object);
+    return super.removeListener(name as 'close', what as () => void);
+  }
+
+  /** A listener has gone, and its limits with it. */
+  #dropLimits({ index }: Listener<State>): void {
+    const limits = this.#settings.limits.remove(index);
+    if (this.#state === 'running') this.#transport.updateLimits(limits);
+  }
+
+  async #removeListener(name: unknown, options: RemoveListenerOptions): Promise<CloseSummary> {
+    checkNames('removeListener()', options, ['drainMs']);
+    const { drainMs = defaultCloseTimeoutMs } = options;
+    checkTimeout('drainMs', drainMs);
+    if (this.#state !== 'running') throw invalidState('removeListener()', this.#state);
+    const { listeners } = this.#settings;
+    const listener = listeners.named(name);
+    const removal = new ListenerRemoval(this.#transport, listener, this.#pool.current);
+    this.#removals.set(listener, removal);
+    listeners.drain(listener);
+    removal.begin(drainMs);
+    await removal.done;
+    listeners.remove(listener);
+    this.#dropLimits(listener);
+    if (removal.isOver) this.#removals.delete(listener);
+    return removal.summary;
+  }
+
+  /**
    * Where a listener is bound.
    *
    * @param listener its name; may be left out where there is only one
@@ -235,15 +331,9 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
    *   `ERR_ODRADEK_INVALID_ARGUMENT` for an unknown name
    */
   address(listener?: string): Address {
-    const names = this.#settings.listeners.map(({ name }) => name);
-    const name = listener ?? (names.length === 1 ? names[0] : undefined);
-    if (name === undefined || !names.includes(name)) {
-      throw new OdradekError(
-        'ERR_ODRADEK_INVALID_ARGUMENT',
-        `listener must be one of ${names.join(', ')}, got ${describe(listener)}`,
-      );
-    }
-    const address = this.#transport.address(name);
+    const { listeners } = this.#settings;
+    const only = listener === undefined ? listeners.only : undefined;
+    const address = this.#transport.address(only ?? listeners.named(listener));
     if (address === undefined) throw invalidState('address()', this.#state);
     return address;
   }
@@ -276,6 +366,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     const wasUp = this.#state === 'running' || this.#state === 'starting';
     this.#state = 'closing';
     this.#draining.abort();
+    for (const removal of this.#removals.values()) removal.supersede();
     const deadline = performance.now() + timeoutMs;
     const answeredBefore = wasUp ? this.#transport.metrics().responsesTotal : 0;
     if (wasUp) {
@@ -314,6 +405,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   }
 
   #checkDrained(): void {
+    for (const removal of this.#removals.values()) removal.check();
     if (this.#drained === null) return;
     let exempt = 0;
     for (const [connection, request] of this.#exempt) {
@@ -426,6 +518,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
 
   #connectionOpened(connection: ServerConnection<State>): void {
     this.#open++;
+    this.#removals.get(connection.listenerConfig)?.opened(connection);
     if (channels.connectionOpened.hasSubscribers) {
       channels.connectionOpened.publish({ server: this, connection });
     }
@@ -481,12 +574,19 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     this.#open--;
     if (isExpiry(reason.code)) this.#expired[reason.code]++;
     if (this.#state === 'closing') this.#cut += reason.unanswered;
+    this.#leaveRemoval(connection, reason);
     this.#callOnDisconnect(connection, reason);
     if (channels.connectionClosed.hasSubscribers) {
       channels.connectionClosed.publish({ server: this, connection, reason });
     }
     this.#emit('connectionClosed', connection, reason);
     this.#checkDrained();
+  }
+
+  #leaveRemoval(connection: ServerConnection<State>, reason: CloseReason): void {
+    const removal = this.#removals.get(connection.listenerConfig);
+    removal?.closed(connection, reason);
+    if (removal?.isOver) this.#removals.delete(connection.listenerConfig);
   }
 
   #callOnDisconnect(connection: ServerConnection<State>, reason: CloseReason): void {

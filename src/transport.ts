@@ -4,6 +4,7 @@ import type { Framing } from './framing.js';
 import type { HandlerLinks, HandlerLinksEvents } from './handler-pool/thread-protocol.js';
 import type { Limits } from './limits.js';
 import type { TransportMetrics } from './metrics.js';
+import type { Listener } from './options.js';
 import type { ServerRequest } from './request.js';
 
 export interface Address {
@@ -31,7 +32,28 @@ export interface Transport<State = unknown> {
   updateLimits(limits: Limits): void;
 
   /** Where a listener is bound, while it is. */
-  address(listener: string): Address | undefined;
+  address(listener: Listener<State>): Address | undefined;
+
+  /**
+   * Opens one more listener while the others serve, and resolves when it accepts; or rejects, also
+   * where the end has begun meanwhile, and nothing of it is open. Its limits were told before.
+   */
+  addListener(listener: Listener<State>): Promise<void>;
+
+  /**
+   * Closes a listener: serves or closes accepted sockets still queued, reads nothing more from its
+   * connections, and closes each in order, with `LISTENER_REMOVED`, when it is done.
+   */
+  drainListener(listener: Listener<State>): void;
+
+  /** Closes what is left of its connections at once, with `DEADLINE`. */
+  cutListener(listener: Listener<State>): void;
+
+  /**
+   * Connections that the listener has, among them such as were not reported yet; and the replies to
+   * them since {@link drainListener}, once all have ended.
+   */
+  listenerCounts(listener: Listener<State>): { connections: number; answered: number };
 
   /**
    * Sends a request's answer. Called once for each request that was received, in the order of each

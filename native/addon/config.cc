@@ -93,6 +93,18 @@ ConnectionLimits readConnectionLimits(napi_env env, napi_value object) {
   return limits;
 }
 
+ListenerConfig readListenerConfig(napi_env env, napi_value object) {
+  const auto number = [&](const char* name) {
+    return static_cast<uint32_t>(js::toNumber(env, js::get(env, object, name)));
+  };
+  ListenerConfig listener;
+  listener.where.host = js::toString(env, js::get(env, object, "host"));
+  listener.where.port = static_cast<uint16_t>(number("port"));
+  listener.backlog = static_cast<int>(number("backlog"));
+  listener.framing = readFraming(env, js::get(env, object, "framing"));
+  return listener;
+}
+
 ServerConfig readServerConfig(napi_env env, napi_value object) {
   ServerConfig config;
   const auto number = [&](napi_value of, const char* name) {
@@ -114,13 +126,7 @@ ServerConfig readServerConfig(napi_env env, napi_value object) {
   uint32_t count = 0;
   napi_get_array_length(env, listeners, &count);
   for (uint32_t i = 0; i < count; i++) {
-    napi_value from = js::get(env, listeners, i);
-    ListenerConfig listener;
-    listener.where.host = js::toString(env, js::get(env, from, "host"));
-    listener.where.port = static_cast<uint16_t>(number(from, "port"));
-    listener.backlog = static_cast<int>(number(from, "backlog"));
-    listener.framing = readFraming(env, js::get(env, from, "framing"));
-    config.listeners.push_back(listener);
+    config.listeners.push_back(readListenerConfig(env, js::get(env, listeners, i)));
   }
   return config;
 }

@@ -11,6 +11,7 @@ namespace odradek {
 Timeouts readTimeouts(napi_env env, napi_value object);
 ConnectionLimits readConnectionLimits(napi_env env, napi_value object);
 int64_t readRequestBytes(napi_env env, napi_value object);
+ListenerConfig readListenerConfig(napi_env env, napi_value object);
 ServerConfig readServerConfig(napi_env env, napi_value object);
 Framing readFraming(napi_env env, napi_value object);
 napi_value framingObject(napi_env env, const Framing& framing);

@@ -45,6 +45,12 @@ napi_value NativeServer::define(napi_env env) {
       method("handlerCounters", call<&NativeServer::handlerCounters>),
       method("retireHandler", call<&NativeServer::retireHandler>),
       method("endWaiting", call<&NativeServer::endWaiting>),
+      method("openListener", call<&NativeServer::openListener>),
+      method("serveListener", call<&NativeServer::serveListener>),
+      method("bound", call<&NativeServer::bound>),
+      method("drainListener", call<&NativeServer::drainListener>),
+      method("cutListener", call<&NativeServer::cutListener>),
+      method("ofListener", call<&NativeServer::ofListener>),
       method("counters", call<&NativeServer::counters>),
       method("ref", call<&NativeServer::ref>),
       method("unref", call<&NativeServer::unref>),
@@ -438,7 +444,7 @@ napi_value NativeServer::unref(const napi_value*) {
   return js::undefined(env_);
 }
 
-// counters(): { bound, queued, pending, acceptors, processors }.
+// counters(): { queued, pending, listeners, processors }.
 napi_value NativeServer::counters(const napi_value*) {
   napi_value object = js::object(env_);
   const auto number = [&](napi_value target, const char* name, uint64_t value) {
@@ -449,29 +455,7 @@ napi_value NativeServer::counters(const napi_value*) {
   const MemoryPool& memory = server_.memoryPool();
   number(object, "memoryUsed", static_cast<uint64_t>(memory.size() - memory.available()));
   number(object, "memoryDepletedUs", static_cast<uint64_t>(memory.depletedNs() / 1000));
-  napi_value bound = js::array(env_);
-  for (uint32_t i = 0; i < server_.bound().size(); i++) {
-    napi_value address = js::object(env_);
-    js::set(env_, address, "host", js::string(env_, server_.bound()[i].host));
-    number(address, "port", server_.bound()[i].port);
-    js::set(env_, bound, i, address);
-  }
-  js::set(env_, object, "bound", bound);
-  napi_value acceptors = js::array(env_);
-  for (uint32_t i = 0; i < server_.acceptors().size(); i++) {
-    const Acceptor& acceptor = *server_.acceptors()[i];
-    const AcceptorCounters& from = acceptor.counters();
-    napi_value to = js::object(env_);
-    number(to, "connections", server_.quotas().ofListener(static_cast<uint16_t>(i)));
-    number(to, "accepted", from.accepted.value());
-    number(to, "errors", from.errors.value());
-    number(to, "refused", from.refused.value());
-    number(to, "throttled", from.throttled.value());
-    number(to, "parked", from.parked.value());
-    number(to, "blockedUs", static_cast<uint64_t>(acceptor.blockedNs() / 1000));
-    js::set(env_, acceptors, i, to);
-  }
-  js::set(env_, object, "acceptors", acceptors);
+  js::set(env_, object, "listeners", listenerCounters());
   napi_value processors = js::array(env_);
   for (uint32_t i = 0; i < server_.processors().size(); i++) {
     const ProcessorCounters& from = server_.processors()[i]->counters();
@@ -497,6 +481,80 @@ napi_value NativeServer::counters(const napi_value*) {
     js::set(env_, processors, i, to);
   }
   js::set(env_, object, "processors", processors);
+  return object;
+}
+
+// By number; a hole where none was opened. Of a removed one only what counts on in totals.
+napi_value NativeServer::listenerCounters() {
+  napi_value array = js::array(env_);
+  for (uint32_t i = 0; i < server_.listeners().size(); i++) {
+    if (server_.listeners()[i] == nullptr) continue;
+    const Listener& listener = *server_.listeners()[i];
+    napi_value to = js::object(env_);
+    const auto number = [&](const char* name, uint64_t value) {
+      js::set(env_, to, name, js::number(env_, static_cast<double>(value)));
+    };
+    number("connections", server_.quotas().ofListener(static_cast<uint16_t>(i)));
+    number("accepted", listener.accepted);
+    number("errors", listener.errors);
+    if (listener.acceptor != nullptr) {
+      const AcceptorCounters& from = listener.acceptor->counters();
+      number("accepted", from.accepted.value());
+      number("errors", from.errors.value());
+      number("refused", from.refused.value());
+      number("throttled", from.throttled.value());
+      number("parked", from.parked.value());
+      number("blockedUs", static_cast<uint64_t>(listener.acceptor->blockedNs() / 1000));
+    }
+    js::set(env_, array, i, to);
+  }
+  return array;
+}
+
+// --- Listeners ---------------------------------------------------------------------------------
+
+// openListener(number, listener): undefined, or what failed.
+napi_value NativeServer::openListener(const napi_value* arguments) {
+  if (has_ended_) return js::undefined(env_);
+  const uint32_t number = js::toUint32(env_, arguments[0]);
+  const StartError error = server_.openListener(number, readListenerConfig(env_, arguments[1]));
+  return error.step == StartError::Step::kNone ? js::undefined(env_) : errorObject(error);
+}
+
+// serveListener(number): undefined, or what failed.
+napi_value NativeServer::serveListener(const napi_value* arguments) {
+  if (has_ended_) return js::undefined(env_);
+  const StartError error = server_.serveListener(js::toUint32(env_, arguments[0]));
+  return error.step == StartError::Step::kNone ? js::undefined(env_) : errorObject(error);
+}
+
+// bound(number): { host, port } of a listener that was opened.
+napi_value NativeServer::bound(const napi_value* arguments) {
+  const Endpoint& bound = server_.listeners()[js::toUint32(env_, arguments[0])]->bound;
+  napi_value address = js::object(env_);
+  js::set(env_, address, "host", js::string(env_, bound.host));
+  js::set(env_, address, "port", js::number(env_, bound.port));
+  return address;
+}
+
+napi_value NativeServer::drainListener(const napi_value* arguments) {
+  if (!has_ended_) server_.drainListener(js::toUint32(env_, arguments[0]));
+  return js::undefined(env_);
+}
+
+napi_value NativeServer::cutListener(const napi_value* arguments) {
+  if (!has_ended_) server_.cutListener(js::toUint32(env_, arguments[0]));
+  return js::undefined(env_);
+}
+
+// ofListener(number): { connections, answered }: those that it has, and the replies to them since
+// drainListener().
+napi_value NativeServer::ofListener(const napi_value* arguments) {
+  const uint32_t number = js::toUint32(env_, arguments[0]);
+  napi_value object = js::object(env_);
+  js::set(env_, object, "connections",
+          js::number(env_, server_.quotas().ofListener(static_cast<uint16_t>(number))));
+  js::set(env_, object, "answered", js::number(env_, server_.answeredSinceDrain(number)));
   return object;
 }
 

@@ -48,6 +48,12 @@ class NativeServer final : public Consumer {
   napi_value handlerCounters(const napi_value* arguments);
   napi_value retireHandler(const napi_value* arguments);
   napi_value endWaiting(const napi_value* arguments);
+  napi_value openListener(const napi_value* arguments);
+  napi_value serveListener(const napi_value* arguments);
+  napi_value bound(const napi_value* arguments);
+  napi_value drainListener(const napi_value* arguments);
+  napi_value cutListener(const napi_value* arguments);
+  napi_value ofListener(const napi_value* arguments);
   napi_value counters(const napi_value* arguments);
   napi_value ref(const napi_value* arguments);
   napi_value unref(const napi_value* arguments);
@@ -61,6 +67,7 @@ class NativeServer final : public Consumer {
   void busyPoll();
   void closeDoorbell();
   void end(CloseReason reason);
+  napi_value listenerCounters();
   napi_value lostRequests(const std::vector<Request>& requests);
   napi_value errorObject(const StartError& error);
 

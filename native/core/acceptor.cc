@@ -7,9 +7,10 @@
 
 namespace odradek {
 
-Acceptor::Acceptor(uint32_t listener, Seams seams, const ProcessorList& processors,
-                   ConnectionQuotas& quotas, Consumer& consumer)
+Acceptor::Acceptor(uint32_t listener, const ChannelConfig& config, Seams seams,
+                   const ProcessorList& processors, ConnectionQuotas& quotas, Consumer& consumer)
     : listener_(listener),
+      config_(config),
       poller_(seams.poller),
       sockets_(seams.sockets),
       clock_(seams.clock),
@@ -79,6 +80,7 @@ void Acceptor::acceptConnections() {
   for (int i = 0; i < kAcceptsPerTurn && is_readable_; i++) {
     NewConnection connection;
     connection.listener = listener_;
+    connection.config = &config_;
     connection.fd = sockets_.accept(fd_, &connection.local, &connection.remote);
     if (connection.fd >= 0) {
       in_hand_ = std::move(connection);

@@ -37,8 +37,8 @@ class Acceptor final : public RoomListener {
     Clock& clock;
   };
 
-  Acceptor(uint32_t listener, Seams seams, const ProcessorList& processors,
-           ConnectionQuotas& quotas, Consumer& consumer);
+  Acceptor(uint32_t listener, const ChannelConfig& config, Seams seams,
+           const ProcessorList& processors, ConnectionQuotas& quotas, Consumer& consumer);
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
   ~Acceptor();
@@ -84,6 +84,7 @@ class Acceptor final : public RoomListener {
   void wakeUp();
 
   const uint32_t listener_;
+  const ChannelConfig& config_;
   Poller& poller_;
   SocketOps& sockets_;
   Clock& clock_;

@@ -106,6 +106,8 @@ struct Channel {
   bool is_cut : 1 = false;
   // Closed since there are too many connections.
   bool is_excess : 1 = false;
+  // Its listener was removed: it is read no more, and ends when it is done.
+  bool is_draining : 1 = false;
 
   // Whether the processor's lists of this turn have it already.
   bool in_ready : 1 = false;

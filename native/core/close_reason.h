@@ -29,6 +29,7 @@ enum class CloseReason : uint8_t {
   kFrameTimeout = 19,
   kWriteTimeout = 20,
   kTooManyConnections = 21,
+  kListenerRemoved = 22,
 };
 
 }  // namespace odradek

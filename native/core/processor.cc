@@ -19,19 +19,19 @@ void bringTogether(std::vector<Request>& requests) {
 
 }  // namespace
 
-Processor::Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs,
-                     RequestChannel& requests, MemoryPool& memory_pool, Handovers& handovers,
-                     ConnectionQuotas& quotas, Consumer& consumer, ProcessorOptions options)
+Processor::Processor(uint32_t id, Seams seams, RequestChannel& requests, MemoryPool& memory_pool,
+                     Handovers& handovers, ConnectionQuotas& quotas, ListenerEnds& ends,
+                     Consumer& consumer, ProcessorOptions options)
     : id_(id),
       options_(options),
       poller_(seams.poller),
       sockets_(seams.sockets),
       clock_(seams.clock),
       memory_(seams.memory),
-      configs_(std::move(configs)),
       requests_(requests),
       memory_pool_(memory_pool),
       quotas_(quotas),
+      ends_(ends),
       consumer_(consumer),
       pool_(SlabPool::make(seams.memory)),
       slab_(pool_),
@@ -72,6 +72,7 @@ bool Processor::turn() {
     now_ns_ = clock_.now();
   }
   drainIfAsked();
+  endListenersIfAsked();
   configureNewConnections();
   processNewResponses();
   poll();
@@ -161,10 +162,12 @@ void Processor::processCompletedSends() {
 
 void Processor::processDisconnected() {
   for (Channel* channel : disconnected_) {
+    abandon(*channel);
     reportClosed(*channel);
     freeSlot(*channel);
   }
   disconnected_.clear();
+  tellKept();
   if (!std::exchange(events_posted_, false)) return;
   consumer_.ring();
 }
@@ -235,6 +238,7 @@ void Processor::obey(CommandBatch* batch) {
 
 void Processor::applyCommands() {
   CommandBatch* batch = commands_.takeAll();
+  noteEnds();
   while (batch != nullptr) {
     if (batch->handover != nullptr) adoptAll(*batch);
     for (Command& command : batch->commands) apply(command);
@@ -334,6 +338,7 @@ void Processor::drainIfAsked() {
 void Processor::obeyLastOrders() {
   refuseHandovers();
   drainIfAsked();
+  endListenersIfAsked();
   applyCommands();
   processCompletedSends();
 }
@@ -358,16 +363,18 @@ Processor::Offer Processor::offer(NewConnection& connection, RoomListener& liste
 }
 
 void Processor::takeNewConnections() {
-  std::vector<RoomListener*> listeners;
-  {
-    std::lock_guard lock(connections_mutex_);
-    if (new_connections_.empty()) return;
-    // Their clocks begin here, and this may be the first turn.
-    now_ns_ = clock_.now();
-    while (!new_connections_.empty()) configuring_.push_back(new_connections_.pop());
-    listeners.swap(room_listeners_);
-  }
-  for (RoomListener* listener : listeners) listener->roomForConnections();
+  std::lock_guard lock(connections_mutex_);
+  if (new_connections_.empty()) return;
+  // Their clocks begin here, and this may be the first turn.
+  now_ns_ = clock_.now();
+  while (!new_connections_.empty()) configuring_.push_back(new_connections_.pop());
+  ringRoomListeners();
+}
+
+// With the lock: one that was forgotten is not rung any more.
+void Processor::ringRoomListeners() {
+  for (RoomListener* listener : room_listeners_) listener->roomForConnections();
+  room_listeners_.clear();
 }
 
 void Processor::dropBatch(CommandBatch* batch) {
@@ -486,12 +493,7 @@ void Processor::closeAll(CloseReason reason) {
     if (channel == nullptr) continue;
     if (channel->reason == CloseReason::kNone) channel->reason = reason;
     closeDescriptor(*channel);
-    // Threads of a pool have requests of it, though they may have said nothing about it yet.
-    if (channel->outstanding > 0) channel->handler_places = UINT64_MAX;
-    kept_change_ -= static_cast<int32_t>(channel->early.settles());
-    memory_balance_ += channel->sizes.pop(channel->outstanding);
-    channel->unanswered += std::exchange(channel->outstanding, 0);
-    dropInput(*channel);
+    abandon(*channel);
     reportClosed(*channel);
     freeSlot(*channel);
   }
@@ -507,7 +509,6 @@ void Processor::closeAll(CloseReason reason) {
     event->channel.processor = id_;
     post(event);
   }
-  std::vector<RoomListener*> listeners;
   bool was_leaving = false;
   {
     std::lock_guard lock(connections_mutex_);
@@ -515,9 +516,8 @@ void Processor::closeAll(CloseReason reason) {
     has_doors_open_ = false;
     was_leaving = leave_asked_.load(std::memory_order_relaxed);
     while (!new_connections_.empty()) refuse(new_connections_.pop());
-    listeners.swap(room_listeners_);
+    ringRoomListeners();
   }
-  for (RoomListener* listener : listeners) listener->roomForConnections();
   if (was_leaving) tellLeft();
   memory_.letGo();
   consumer_.ring();

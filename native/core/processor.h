@@ -23,6 +23,7 @@
 #include "counter.h"
 #include "gate.h"
 #include "handovers.h"
+#include "listener_ends.h"
 #include "mailbox.h"
 #include "memory_pool.h"
 #include "poller.h"
@@ -33,7 +34,7 @@
 
 namespace odradek {
 
-// What a processor needs to know of its listeners.
+// What a processor needs to know of a listener. Lives as long as the processors.
 struct ChannelConfig {
   const Framing* framing = nullptr;
   // Connections are read only after an accept command (the service has an onConnect).
@@ -46,6 +47,7 @@ struct ChannelConfig {
 struct NewConnection {
   int fd = -1;
   uint32_t listener = 0;
+  const ChannelConfig* config = nullptr;
   Endpoint local;
   Endpoint remote;
   Admission admission;
@@ -79,9 +81,9 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
 
   enum class Offer : uint8_t { kTaken, kFull, kGone };
 
-  Processor(uint32_t id, Seams seams, std::vector<ChannelConfig> configs, RequestChannel& requests,
-            MemoryPool& memory_pool, Handovers& handovers, ConnectionQuotas& quotas,
-            Consumer& consumer, ProcessorOptions options = {});
+  Processor(uint32_t id, Seams seams, RequestChannel& requests, MemoryPool& memory_pool,
+            Handovers& handovers, ConnectionQuotas& quotas, ListenerEnds& ends, Consumer& consumer,
+            ProcessorOptions options = {});
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
   ~Processor();
@@ -118,6 +120,12 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
 
   // Any thread: there are more connections than there may be, see ConnectionQuotas::takeExcess().
   void closeExcess() { wakeUp(); }
+
+  // Any thread: ListenerEnds say something new.
+  void endListeners() { wakeUp(); }
+
+  // Any thread: an acceptor that goes is not rung any more when this returns.
+  void forget(const RoomListener& listener);
 
   // Any thread: end the loop, closing every connection with `reason`.
   void stop(CloseReason reason);
@@ -204,6 +212,15 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
 
   // MemoryWaiter.
   void memoryGranted() override;
+  // Removed listeners (processor_listeners.cc).
+  void noteEnds();
+  void noteEnd(Channel& channel);
+  void endListenersIfAsked();
+  ListenerEnds::Stage stageOf(uint32_t listener) const;
+  void endWithListener(Channel& channel);
+  bool isDraining(const Channel& channel) const { return draining_ || channel.is_draining; }
+  void cut(Channel& channel);
+  void abandon(Channel& channel);
 
   // FrameSink: the frames of current_.
   bool admit() override;
@@ -234,6 +251,7 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   void collectReturnedSlots();
 
   void takeNewConnections();
+  void ringRoomListeners();
   void configure(NewConnection& connection);
   void refuse(const NewConnection& connection);
   void applyCommands();
@@ -302,10 +320,10 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   SocketOps& sockets_;
   Clock& clock_;
   Memory& memory_;
-  const std::vector<ChannelConfig> configs_;
   RequestChannel& requests_;
   MemoryPool& memory_pool_;
   ConnectionQuotas& quotas_;
+  ListenerEnds& ends_;
   Consumer& consumer_;
   ProcessorCounters counters_;
 
@@ -368,6 +386,10 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   uint64_t unseen_ = 0;
 
   bool draining_ = false;
+  // What ListenerEnds said last, and which version that was.
+  std::vector<ListenerEnds::Stage> stages_;
+  uint32_t seen_ends_ = 0;
+  bool has_new_ends_ = false;
   bool is_ending_ = false;
   int lost_ = 0;
 

@@ -26,14 +26,15 @@ CloseReason reasonOf(int error) {
 // --- Opening -----------------------------------------------------------------------------------
 
 void Processor::configure(NewConnection& connection) {
+  const bool is_late = draining_ || stageOf(connection.listener) != ListenerEnds::Stage::kServed;
   Channel* channel =
-      draining_ ? nullptr : takeSlot(std::unique_ptr<Channel>(new (std::nothrow) Channel()));
+      is_late ? nullptr : takeSlot(std::unique_ptr<Channel>(new (std::nothrow) Channel()));
   if (channel == nullptr) {
     refuse(connection);
     return;
   }
   channel->id = {id_, channel->place.slot, channel->place.generation};
-  const ChannelConfig& config = configs_[connection.listener];
+  const ChannelConfig& config = *connection.config;
   channel->fd = connection.fd;
   channel->account = connection.admission.account;
   channel->listener = connection.admission.listener;
@@ -202,6 +203,8 @@ void Processor::applySetFraming(Channel& channel, Command& command) {
   } else {
     // The connection has ended meanwhile: these were received, and get no answer.
     channel.unanswered += command.settles;
+    // Gone from next_sequence as well, by which answers are counted.
+    if (channel.is_draining) ends_.count(channel.listener, command.settles);
     if (channel.life == Channel::Life::kDead && channel.outstanding == 0) markDisconnected(channel);
   }
   if (channel.outstanding < channel.max_in_flight) markCompletedSend(channel);
@@ -244,7 +247,7 @@ bool Processor::canFrame(const Channel& channel) const {
 
 bool Processor::canRead(const Channel& channel) const {
   return channel.is_readable && !channel.is_ended && !channel.is_halted &&
-         !channel.waits_for_memory && !draining_ && canFrame(channel);
+         !channel.waits_for_memory && !isDraining(channel) && canFrame(channel);
 }
 
 void Processor::read(Channel& channel) {
@@ -480,8 +483,9 @@ void Processor::finishIfDone(Channel& channel) {
     channel.reason =
         channel.receive.empty() ? CloseReason::kPeerClosed : CloseReason::kTruncatedFrame;
     closeSocket(channel);
-  } else if (draining_) {
-    beginClose(channel, CloseReason::kServerClosed);
+  } else if (isDraining(channel)) {
+    beginClose(channel,
+               channel.is_draining ? CloseReason::kListenerRemoved : CloseReason::kServerClosed);
   }
 }
 

@@ -48,7 +48,7 @@ Processor::Awaited Processor::awaitedOf(const Channel& channel) const {
   }
   const bool is_ours = channel.outstanding > 0 || !canFrame(channel) || channel.is_halted ||
                        channel.is_readable || channel.is_ended || channel.waits_for_memory ||
-                       draining_;
+                       isDraining(channel);
   if (is_ours) return Awaited::kNothing;
   return channel.receive.empty() ? Awaited::kRequest : Awaited::kRestOfFrame;
 }

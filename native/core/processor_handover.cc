@@ -225,6 +225,7 @@ void Processor::adopt(std::unique_ptr<Channel> arrived) {
   clockGoesOn();
   // What its last processor was about to do with it is done here.
   markReady(*channel);
+  if (!is_ending_) endWithListener(*channel);
   if (channel->fd < 0 || is_ending_) return;
   // Tells at once what holds now, so nothing that happened on the way is missed.
   const int error = poller_.add(channel->fd, channel->place.token());

@@ -48,13 +48,10 @@ StartError SocketServer::start() {
   if (error.step == StartError::Step::kNone) error = startThreads();
   if (error.step != StartError::Step::kNone) {
     stop(CloseReason::kServerClosed);
-    acceptors_.clear();
+    listeners_.clear();
     processors_.clear();
     made_processors_.clear();
-    channels_.clear();
     processor_pollers_.clear();
-    acceptor_pollers_.clear();
-    bound_.clear();
   }
   return error;
 }
@@ -67,11 +64,6 @@ StartError SocketServer::open() {
 }
 
 StartError SocketServer::openProcessors() {
-  ODRADEK_REQUIRE(config_.listeners.size() <= kMaxListeners);
-  for (const ListenerConfig& listener : config_.listeners) {
-    channels_.push_back(
-        {&listener.framing, config_.waits_for_accept, config_.max_in_flight_per_connection});
-  }
   const uint32_t count = config_.network_threads > 0 ? config_.network_threads : 1;
   StartError error;
   while (made_processors_.size() < count && error.step == StartError::Step::kNone) {
@@ -90,7 +82,7 @@ StartError SocketServer::makeProcessor() {
   auto poller = platform_.makePoller();
   auto processor = std::make_unique<Processor>(
       id, Processor::Seams{*poller, platform_.sockets(), platform_.clock(), platform_.memory()},
-      channels_, requests_, memory_pool_, handovers_, quotas_, consumer_, options);
+      requests_, memory_pool_, handovers_, quotas_, ends_, consumer_, options);
   const int error = processor->open();
   if (error != 0) return threadError("poller", error);
   processor_pollers_.push_back(std::move(poller));
@@ -100,20 +92,9 @@ StartError SocketServer::makeProcessor() {
 
 StartError SocketServer::openListeners() {
   for (auto& processor : made_processors_) processors_.add(processor.get());
-  for (size_t i = 0; i < config_.listeners.size(); i++) {
-    const ListenerConfig& listener = config_.listeners[i];
-    Endpoint bound;
-    const char* step = "listen";
-    const int fd = platform_.sockets().listen(listener.where, listener.backlog, &bound, &step);
-    if (fd < 0) return {StartError::Step::kListen, step, static_cast<int>(i), -fd};
-    bound_.push_back(bound);
-    acceptor_pollers_.push_back(platform_.makePoller());
-    acceptors_.push_back(std::make_unique<Acceptor>(
-        static_cast<uint32_t>(i),
-        Acceptor::Seams{*acceptor_pollers_.back(), platform_.sockets(), platform_.clock()},
-        processors_, quotas_, consumer_));
-    const int error = acceptors_.back()->open(fd);
-    if (error != 0) return threadError("poller", error);
+  for (uint32_t i = 0; i < config_.listeners.size(); i++) {
+    const StartError error = openListener(i, config_.listeners[i]);
+    if (error.step != StartError::Step::kNone) return error;
   }
   return {};
 }
@@ -124,13 +105,9 @@ StartError SocketServer::startThreads() {
     const StartError error = startProcessor(*processor);
     if (error.step != StartError::Step::kNone) return error;
   }
-  char name[16];
-  int error = 0;
-  for (size_t i = 0; i < acceptors_.size(); i++) {
-    std::snprintf(name, sizeof(name), "odradek-acc-%u", static_cast<unsigned>(i % 1000));
-    auto thread = platform_.threads().start(name, runAcceptor, acceptors_[i].get(), &error);
-    if (thread == nullptr) return threadError("thread", error);
-    acceptor_threads_.push_back(std::move(thread));
+  for (uint32_t i = 0; i < config_.listeners.size(); i++) {
+    const StartError error = serveListener(i);
+    if (error.step != StartError::Step::kNone) return error;
   }
   return {};
 }
@@ -146,8 +123,12 @@ StartError SocketServer::startProcessor(Processor& processor) {
 }
 
 void SocketServer::joinAcceptors() {
-  for (auto& acceptor : acceptors_) acceptor->stop();
-  acceptor_threads_.clear();
+  for (auto& listener : listeners_) {
+    if (listener != nullptr && listener->acceptor != nullptr) listener->acceptor->stop();
+  }
+  for (auto& listener : listeners_) {
+    if (listener != nullptr) listener->thread.reset();
+  }
 }
 
 void SocketServer::drain() {
@@ -213,6 +194,68 @@ void SocketServer::submit(uint32_t processor, CommandBatch* batch) {
   processors_[processor]->submit(batch);
 }
 
+// --- More and fewer listeners -------------------------------------------------------------------
+
+StartError SocketServer::openListener(uint32_t number, const ListenerConfig& config) {
+  ODRADEK_REQUIRE(number < kMaxListeners);
+  if (listeners_.size() <= number) listeners_.resize(number + 1);
+  ODRADEK_REQUIRE(listeners_[number] == nullptr);
+  auto listener = std::make_unique<Listener>();
+  const char* call = "listen";
+  SocketOps& sockets = platform_.sockets();
+  const int fd = sockets.listen(config.where, config.backlog, &listener->bound, &call);
+  if (fd < 0) return {StartError::Step::kListen, call, static_cast<int>(number), -fd};
+  listener->framing = config.framing;
+  listener->channel = {&listener->framing, config_.waits_for_accept,
+                       config_.max_in_flight_per_connection};
+  listener->poller = platform_.makePoller();
+  listener->acceptor = std::make_unique<Acceptor>(
+      number, listener->channel, Acceptor::Seams{*listener->poller, sockets, platform_.clock()},
+      processors_, quotas_, consumer_);
+  const int error = listener->acceptor->open(fd);
+  if (error != 0) return threadError("poller", error);
+  listeners_[number] = std::move(listener);
+  return {};
+}
+
+StartError SocketServer::serveListener(uint32_t number) {
+  Listener& listener = *listeners_[number];
+  char name[16];
+  int error = 0;
+  std::snprintf(name, sizeof(name), "odradek-acc-%u", number % 1000);
+  listener.thread = platform_.threads().start(name, runAcceptor, listener.acceptor.get(), &error);
+  if (listener.thread != nullptr) return {};
+  closeListener(listener);
+  return threadError("thread", error);
+}
+
+void SocketServer::closeListener(Listener& listener) {
+  if (listener.acceptor == nullptr) return;
+  listener.acceptor->stop();
+  listener.thread.reset();
+  for (Processor* processor : processors_) processor->forget(*listener.acceptor);
+  listener.accepted = listener.acceptor->counters().accepted.value();
+  listener.errors = listener.acceptor->counters().errors.value();
+  listener.acceptor.reset();
+  listener.poller.reset();
+}
+
+void SocketServer::drainListener(uint32_t number) {
+  closeListener(*listeners_[number]);
+  endListener(number, ListenerEnds::Stage::kDraining);
+}
+
+void SocketServer::cutListener(uint32_t number) { endListener(number, ListenerEnds::Stage::kCut); }
+
+void SocketServer::endListener(uint32_t number, ListenerEnds::Stage stage) {
+  ends_.advance(static_cast<uint16_t>(number), stage);
+  for (Processor* processor : processors_) processor->endListeners();
+}
+
+uint32_t SocketServer::answeredSinceDrain(uint32_t number) const {
+  return ends_.answered(static_cast<uint16_t>(number));
+}
+
 // --- More and fewer processors -----------------------------------------------------------------
 
 std::vector<Processor*> SocketServer::serving() const {
@@ -265,7 +308,10 @@ StartError SocketServer::addProcessors(size_t count) {
     return error;
   }
   for (Processor* processor : added) processor->openDoors();
-  for (auto& acceptor : acceptors_) acceptor->roomForConnections();
+  for (auto& listener : listeners_) {
+    const bool is_open = listener != nullptr && listener->acceptor != nullptr;
+    if (is_open) listener->acceptor->roomForConnections();
+  }
   return {};
 }
 

@@ -14,6 +14,7 @@
 #include "consumer.h"
 #include "framing.h"
 #include "handovers.h"
+#include "listener_ends.h"
 #include "memory_pool.h"
 #include "processor.h"
 #include "processor_list.h"
@@ -58,6 +59,21 @@ struct ServerConfig {
   ConnectionLimits connections;
 };
 
+// A listener of a running server. Stays when it is removed, without its acceptor: connections that
+// it let in refer to it, and so its number is never given to another one.
+struct Listener {
+  Framing framing;
+  ChannelConfig channel;
+  Endpoint bound;
+  // The poller outlives the loop that other threads may still wake.
+  std::unique_ptr<Poller> poller;
+  std::unique_ptr<Acceptor> acceptor;
+  std::unique_ptr<Thread> thread;
+  // Of a removed one: how many connections it let in, and how many accepts failed.
+  uint64_t accepted = 0;
+  uint64_t errors = 0;
+};
+
 // Why start() failed: which step, for which listener (-1: none), with which errno.
 struct StartError {
   enum class Step : uint8_t { kNone, kListen, kThread };
@@ -85,6 +101,21 @@ class SocketServer final : public CommandSink {
 
   // Joins the threads that have left; whether others are still to do so.
   bool isResizing();
+
+  // Opens one more listener, with a number that no other one has had, while the others serve. What
+  // it may do by itself was said by updateLimits(). It accepts from serveListener() on.
+  StartError openListener(uint32_t number, const ListenerConfig& config);
+  // On an error it is closed again.
+  StartError serveListener(uint32_t number);
+
+  // Stops accepting there; its connections end as all do by drain(), with kListenerRemoved.
+  void drainListener(uint32_t number);
+
+  // After that: what is left of them ends at once, with kDeadline.
+  void cutListener(uint32_t number);
+
+  // Replies to its connections since drainListener(); exact once all of them have ended.
+  uint32_t answeredSinceDrain(uint32_t number) const;
 
   // Stops accepting; processors answer what they received and close each connection when done.
   void drain();
@@ -130,10 +161,10 @@ class SocketServer final : public CommandSink {
   const MemoryPool& memoryPool() const { return memory_pool_; }
   // By place; null where there is no thread.
   const std::vector<std::shared_ptr<RequestHandler>>& handlers() const { return handlers_; }
-  const std::vector<Endpoint>& bound() const { return bound_; }
+  // By number; null where none was opened.
+  const std::vector<std::unique_ptr<Listener>>& listeners() const { return listeners_; }
   // Also those that have left; any thread.
   const ProcessorList& processors() const { return processors_; }
-  const std::vector<std::unique_ptr<Acceptor>>& acceptors() const { return acceptors_; }
 
  private:
   StartError open();
@@ -147,6 +178,8 @@ class SocketServer final : public CommandSink {
   std::vector<Processor*> serving() const;
   void joinLeaving();
   void joinAcceptors();
+  void closeListener(Listener& listener);
+  void endListener(uint32_t number, ListenerEnds::Stage stage);
   void closeHandlers();
 
   const ServerConfig config_;
@@ -155,22 +188,19 @@ class SocketServer final : public CommandSink {
   RequestChannel requests_;
   // By place.
   std::vector<std::shared_ptr<RequestHandler>> handlers_;
-  std::vector<Endpoint> bound_;
   Handovers handovers_;
   MemoryPool memory_pool_;
   ConnectionQuotas quotas_;
+  ListenerEnds ends_;
   Timeouts timeouts_;
-  std::vector<ChannelConfig> channels_;
   // Pollers outlive the loops that other threads may still wake.
   std::vector<std::unique_ptr<Poller>> processor_pollers_;
-  std::vector<std::unique_ptr<Poller>> acceptor_pollers_;
   std::vector<std::unique_ptr<Processor>> made_processors_;
   ProcessorList processors_;
-  std::vector<std::unique_ptr<Acceptor>> acceptors_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
   // Null where one has left.
   std::array<std::unique_ptr<Thread>, kMaxProcessors> processor_threads_;
   std::vector<Processor*> leaving_;
-  std::vector<std::unique_ptr<Thread>> acceptor_threads_;
 };
 
 }  // namespace odradek

@@ -346,9 +346,10 @@ void Client::checkOrderlyEnd() const {
   SIM_CHECK(stage_.trace, "orderly-end", outlived || !socket_.sawReset(),
             "client %u: an orderly close reached it as a reset", number_);
   if (socket_.sawReset()) return;
-  // Drained, or one too many, while onConnect was still deciding.
-  const bool may_come_early =
-      reason_ == CloseReason::kServerClosed || reason_ == CloseReason::kTooManyConnections;
+  // Drained, with its listener or the server, or one too many, while onConnect was still deciding.
+  const bool may_come_early = reason_ == CloseReason::kServerClosed ||
+                              reason_ == CloseReason::kListenerRemoved ||
+                              reason_ == CloseReason::kTooManyConnections;
   if (may_come_early && received_ == 0 && expected_.size() == greeting_) return;
   SIM_CHECK(stage_.trace, "orderly-end", received_ == expected_.size() && socket_.sawEnd(),
             "client %u: the connection ended after %zu of %zu reply bytes", number_, received_,

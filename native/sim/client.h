@@ -58,6 +58,8 @@ class Client {
   void serverClosed();
   void serverShut() { shut_at_ns_ = stage_.kernel.clock.now(); }
 
+  // What its listener still has is cut.
+  void cut() { was_cut_ = true; }
   // The server is told to stop: what was given until now still leaves if the kernel takes it.
   void stopAsked() {
     if (!was_closed_) owed_at_stop_ = expected_.size();
@@ -81,7 +83,7 @@ class Client {
   bool isWithoutFaults() const {
     // Who took nothing for too long was cut off, whatever else closed the connection.
     const bool was_cut_off = stage_.plan.timeouts.write_ns > 0 && was_blocked_;
-    return !was_failed_ && !did_reset_ && !is_gone_ && !was_cut_off;
+    return !was_failed_ && !did_reset_ && !is_gone_ && !was_cut_off && !was_cut_;
   }
   bool mayAct() const { return !did_reset_ && !is_gone_; }
   // Nothing that the server still owes: everything framed was delivered, every reply was read.
@@ -150,6 +152,7 @@ class Client {
   bool was_failed_ = false;
   bool was_closed_ = false;
   bool was_stopped_ = false;
+  bool was_cut_ = false;
   CloseReason reason_ = CloseReason::kNone;
   int64_t shut_at_ns_ = 0;
   size_t sent_after_shut_ = 0;

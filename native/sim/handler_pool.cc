@@ -161,7 +161,7 @@ HandlerPool::Session* HandlerPool::meet(Thread& thread, const ChannelId& channel
 void HandlerPool::deliver(Thread& thread, const Request& request, uint32_t ticket) {
   Session* session = meet(thread, request.channel);
   if (session == nullptr) {
-    SIM_CHECK(stage_.trace, "opened-before-request", stage_.plan.rate(Fault::kPollerLost) > 0,
+    SIM_CHECK(stage_.trace, "opened-before-request", stage_.plan.abandonsRequests(),
               "a request of slot %u, which isn't open", request.channel.slot);
     thread.handler->forget(request.channel);
     return request.block->release();
@@ -197,7 +197,7 @@ void HandlerPool::checkOrder(const Thread& thread, Session& session, const Reque
   }
   // Those of a lost processor are nobody's.
   const bool is_new = request.sequence == session.next_sequence;
-  const bool is_first = !is_new || stage_.plan.rate(Fault::kPollerLost) > 0 || putBack() == 0;
+  const bool is_first = !is_new || stage_.plan.abandonsRequests() || putBack() == 0;
   SIM_CHECK(stage_.trace, "put-back-first", is_first,
             "client %u: request %u is claimed before %u that were put back",
             session.client->number(), request.sequence, putBack());

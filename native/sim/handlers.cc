@@ -57,7 +57,7 @@ void Handlers::rest() {
 void Handlers::deliver(const Request& request) {
   const auto found = sessions_.find(keyOf(request.channel));
   if (found == sessions_.end()) {
-    SIM_CHECK(stage_.trace, "opened-before-request", was_stopped_ || was_lost_,
+    SIM_CHECK(stage_.trace, "opened-before-request", was_stopped_ || was_lost_ || !cut_.empty(),
               "a request of slot %u, which isn't open", request.channel.slot);
     return request.block->release();
   }
@@ -460,7 +460,8 @@ void Handlers::closed(const Event& event) {
                     static_cast<int>(event.reason), event.count);
   closed_++;
   unanswered_ += event.count;
-  const bool is_stopped = was_stopped_ || was_lost_;
+  const uint32_t listener = session.client->listener();
+  const bool is_stopped = was_stopped_ || was_lost_ || cut_.contains(listener);
   if (pool_ != nullptr) {
     HandlerPool::Ended end = pool_->closed(event.channel, is_stopped);
     session.discarded += end.discarded;
@@ -495,8 +496,11 @@ void Handlers::checkReason(const Session& session, CloseReason reason) const {
     case CloseReason::kServerClosed:
       has_cause = was_drained_;
       break;
+    case CloseReason::kListenerRemoved:
+      has_cause = removed_.contains(session.client->listener());
+      break;
     case CloseReason::kDeadline:
-      has_cause = was_stopped_;
+      has_cause = was_stopped_ || cut_.contains(session.client->listener());
       break;
     case CloseReason::kReactorLost:
       has_cause = was_lost_;
@@ -510,6 +514,12 @@ void Handlers::checkReason(const Session& session, CloseReason reason) const {
   SIM_CHECK(stage_.trace, "reason-has-cause", has_cause,
             "client %u: closed for reason %d, which nobody gave", session.client->number(),
             static_cast<int>(reason));
+}
+
+bool Handlers::hasOpen(uint32_t listener) const {
+  return std::ranges::any_of(sessions_, [listener](const auto& session) {
+    return session.second->client->listener() == listener;
+  });
 }
 
 void Handlers::checkEnd() const {

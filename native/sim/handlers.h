@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,10 @@ class Handlers final : public Consumer {
   void drained() { was_drained_ = true; }
   void stopped() { was_stopped_ = true; }
   void lost() { was_lost_ = true; }
+  void listenerRemoved(uint32_t listener) { removed_.insert(listener); }
+  void listenerCut(uint32_t listener) { cut_.insert(listener); }
+  // Connections of a listener.
+  bool hasOpen(uint32_t listener) const;
 
   // After every loop has ended.
   void checkEnd() const;
@@ -146,6 +151,8 @@ class Handlers final : public Consumer {
   bool was_drained_ = false;
   bool was_stopped_ = false;
   bool was_lost_ = false;
+  std::set<uint32_t> removed_;
+  std::set<uint32_t> cut_;
   uint64_t opened_ = 0;
   uint64_t closed_ = 0;
   uint64_t unanswered_ = 0;

@@ -113,6 +113,15 @@ void chooseRequestBytes(uint64_t seed, Plan& plan) {
   if (random.chance(300)) plan.request_bytes = random.pick<uint32_t>({1000, 3000, 20'000, 100'000});
 }
 
+// By numbers of its own, too.
+void chooseListenerChanges(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x6c697374);
+  if (!random.chance(300)) return;
+  plan.listener_changes = random.between(20, 300);
+  plan.cuts_listeners = random.chance(500);
+  for (int i = 0; i < 5; i++) plan.framings.push_back(makeFraming(random));
+}
+
 }  // namespace
 
 ConnectionLimits makeConnectionLimits(Random& random, const Plan& plan) {
@@ -136,8 +145,8 @@ Plan makePlan(uint64_t seed, Random& random) {
   Plan plan;
   plan.is_threadless = random.chance(200);
   plan.processors = plan.is_threadless ? 1 : random.between(1, 3);
-  const uint32_t listeners = random.between(1, 2);
-  for (uint32_t i = 0; i < listeners; i++) plan.framings.push_back(makeFraming(random));
+  plan.listeners = random.between(1, 2);
+  for (uint32_t i = 0; i < plan.listeners; i++) plan.framings.push_back(makeFraming(random));
   plan.queued_max_requests = random.pick<uint32_t>({1, 2, 5, 64, 65, 500, 500});
   plan.max_pending_requests = random.pick<uint32_t>({1, 3, 20, 65536, 65536});
   plan.waits_for_accept = random.chance(250);
@@ -155,6 +164,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   if (!plan.is_threadless && random.chance(500)) plan.resizes = random.between(20, 500);
   chooseRates(random, plan);
   choosePool(seed, plan);
+  chooseListenerChanges(seed, plan);
   chooseTimeouts(seed, plan);
   // Half of the seeds let everybody in, and are told of room by themselves.
   if (seed % 2 == 1) {

@@ -25,7 +25,12 @@ struct Plan {
   uint32_t resizes = 0;
   // The one processor has no thread: the handlers' own takes its turns.
   bool is_threadless = false;
-  std::vector<Framing> framings;  // one a listener
+  std::vector<Framing> framings;  // one a listener, also those that come later
+  uint32_t listeners = 1;         // open from the beginning
+  // Of 1000 disturbances, how many add or remove a listener.
+  uint32_t listener_changes = 0;
+  // Those that are removed may be cut, too.
+  bool cuts_listeners = false;
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
   int64_t request_bytes = kUnlimitedBytes;
@@ -64,6 +69,8 @@ struct Plan {
   // Requests that one of them may have in work.
   uint32_t pool_concurrency = 64;
 
+  // Connections may end while handlers have requests of theirs.
+  bool abandonsRequests() const { return rate(Fault::kPollerLost) > 0 || cuts_listeners; }
   uint32_t rate(Fault fault) const { return rates[static_cast<size_t>(fault)]; }
 };
 

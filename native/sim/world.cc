@@ -21,21 +21,20 @@ std::unique_ptr<HandlerSet> makeHandlerSet(const Plan& plan, const HandlerSet** 
 
 }  // namespace
 
-World::ProcessorThread::ProcessorThread(uint32_t id, World& world,
-                                        const std::vector<ChannelConfig>& configs)
+World::ProcessorThread::ProcessorThread(uint32_t id, World& world)
     : poller(world.stage_),
-      processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, configs,
-                world.requests_, world.memory_pool_, world.handovers_, world.quotas_,
-                world.handlers_,
+      processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, world.requests_,
+                world.memory_pool_, world.handovers_, world.quotas_, world.ends_, world.handlers_,
                 {.sleeps_elsewhere = world.plan_.is_threadless,
                  .busy_poll_ns = world.plan_.busy_poll_ns,
                  .timeouts = world.plan_.timeouts}),
       loop("processor", id, world.stage_, poller, [this] { return processor.turn(); }) {}
 
 World::AcceptorThread::AcceptorThread(uint32_t listener, World& world)
-    : poller(world.stage_),
-      acceptor(listener, {poller, world.sockets_, world.kernel_.clock}, world.processor_list_,
-               world.quotas_, world.handlers_),
+    : listener(listener),
+      poller(world.stage_),
+      acceptor(listener, world.configs_[listener], {poller, world.sockets_, world.kernel_.clock},
+               world.processor_list_, world.quotas_, world.handlers_),
       loop("acceptor", listener, world.stage_, poller, [this] { return acceptor.turn(); }) {}
 
 World::World(uint64_t seed, bool is_loud, Tally& tally)
@@ -85,20 +84,24 @@ void World::open() {
     handlers_.leaveTo(*pool_);
     pool_->enter();
   }
-  for (uint32_t i = 0; i < plan_.framings.size(); i++) {
-    listeners_.push_back(&kernel_.openListener());
-    acceptors_.push_back(std::make_unique<AcceptorThread>(i, *this));
-    acceptors_.back()->acceptor.open(listeners_.back()->fd());
-    loops_.push_back(&acceptors_.back()->loop);
-  }
-  for (auto& thread : acceptors_) thread->poller.mayBeLost();
+  for (uint32_t i = 0; i < plan_.listeners; i++) addListener();
   stage_.has_faults = true;
   for (uint32_t i = 0; i < plan_.clients; i++) connect();
 }
 
+void World::addListener() {
+  const auto number = static_cast<uint32_t>(listeners_.size());
+  listeners_.push_back(&kernel_.openListener());
+  acceptors_.push_back(std::make_unique<AcceptorThread>(number, *this));
+  AcceptorThread& thread = *acceptors_.back();
+  thread.acceptor.open(listeners_.back()->fd());
+  thread.poller.mayBeLost();
+  loops_.push_back(&thread.loop);
+}
+
 void World::addProcessor() {
   const auto id = static_cast<uint32_t>(processors_.size());
-  processors_.push_back(std::make_unique<ProcessorThread>(id, *this, configs_));
+  processors_.push_back(std::make_unique<ProcessorThread>(id, *this));
   ProcessorThread& thread = *processors_.back();
   thread.processor.open();
   thread.poller.mayBeLost();
@@ -109,6 +112,7 @@ void World::addProcessor() {
 void World::connect() {
   const auto number = static_cast<uint32_t>(clients_.size());
   const uint32_t listener = random_.below(static_cast<uint32_t>(listeners_.size()));
+  if (listeners_[listener] == nullptr) return;
   test::FakeConnection& socket = kernel_.connect(*listeners_[listener]);
   socket.ip = IpAddress::v4(10, 0, 0, static_cast<uint8_t>(number % 3));
   clients_.push_back(std::make_unique<Client>(stage_, number, listener, socket));
@@ -250,6 +254,7 @@ void World::disturb() {
     kernel_.clock.advance(ns);
   }
   if (random_.chance(plan_.resizes)) resize();
+  if (plan_.listener_changes > 0 && random_.chance(plan_.listener_changes)) changeListeners();
   if (plan_.limit_changes > 0 && random_.chance(plan_.limit_changes)) changeLimits();
   if (stage_.strikes(Fault::kSpuriousReadiness)) {
     clients_[random_.below(static_cast<uint32_t>(clients_.size()))]->socket().reportSpuriously();
@@ -268,6 +273,52 @@ void World::changeLimits() {
               limits_.creation_rate);
   quotas_.update(limits_);
   for (auto& thread : processors_) thread->processor.setTimeouts(plan_.timeouts);
+}
+
+// As SocketServer::openListener(), drainListener() and cutListener() do.
+void World::changeListeners() {
+  if (is_ending_) return;
+  const uint32_t choice = random_.below(3);
+  if (choice == 0 && listeners_.size() < plan_.framings.size()) {
+    tally_.count(Fault::kListenerAdded);
+    trace_.note("listener %zu comes", listeners_.size());
+    stage_.has_faults = false;
+    kernel_.limitDescriptors(SIZE_MAX);
+    addListener();
+    stage_.has_faults = true;
+  } else if (choice == 1 && !acceptors_.empty()) {
+    removeListener(*acceptors_[random_.below(static_cast<uint32_t>(acceptors_.size()))]);
+  } else if (choice == 2 && plan_.cuts_listeners && !draining_listeners_.empty()) {
+    const uint32_t listener = draining_listeners_.back();
+    draining_listeners_.pop_back();
+    tally_.count(Fault::kListenerCut);
+    trace_.note("listener %u is cut", listener);
+    handlers_.listenerCut(listener);
+    for (auto& client : clients_) {
+      if (client->listener() == listener) client->cut();
+    }
+    endListener(listener, ListenerEnds::Stage::kCut);
+  }
+}
+
+void World::removeListener(AcceptorThread& thread) {
+  const uint32_t listener = thread.listener;
+  tally_.count(Fault::kListenerRemoved);
+  trace_.note("listener %u is removed", listener);
+  thread.acceptor.stop();
+  while (!thread.loop.hasEnded()) runLoop(thread.loop);
+  for (auto& processor : processors_) processor->processor.forget(thread.acceptor);
+  listeners_[listener] = nullptr;
+  std::erase(loops_, &thread.loop);
+  std::erase_if(acceptors_, [&](const auto& each) { return each.get() == &thread; });
+  handlers_.listenerRemoved(listener);
+  draining_listeners_.push_back(listener);
+  endListener(listener, ListenerEnds::Stage::kDraining);
+}
+
+void World::endListener(uint32_t listener, ListenerEnds::Stage stage) {
+  ends_.advance(static_cast<uint16_t>(listener), stage);
+  for (auto& thread : processors_) thread->processor.endListeners();
 }
 
 // As SocketServer::resize() does.
@@ -430,12 +481,14 @@ void World::checkNothingWaits() {
   may_refuse = may_refuse || plan_.limits_addresses;
   for (auto& client : clients_) {
     const bool was_opened = handlers_.hasOpened(*client);
-    const bool may_wait = may_refuse || isFull(client->listener());
+    const bool was_removed = listeners_[client->listener()] == nullptr;
+    const bool may_wait = may_refuse || was_removed || isFull(client->listener());
     SIM_CHECK(trace_, "everyone-accepted", was_opened || may_wait || !client->mayAct(),
               "client %u was never accepted", client->number());
     // Parts of frames may hold all memory, and nobody sends the rest.
     if (was_opened && memory_pool_.available() > 0) client->checkNothingWaits();
   }
+  checkRemovedListeners();
   for (auto& thread : acceptors_) {
     SIM_CHECK(trace_, "nothing-waits", thread->acceptor.counters().parked.value() == 0,
               "%llu sockets are still held back",
@@ -446,6 +499,18 @@ void World::checkNothingWaits() {
   SIM_CHECK(trace_, "counts-return", requests_.queued() == 0 && requests_.pending() == 0,
             "%u requests queued and %u pending with nothing to do", requests_.queued(),
             requests_.pending());
+}
+
+void World::checkRemovedListeners() {
+  for (uint32_t i = 0; i < listeners_.size(); i++) {
+    if (listeners_[i] != nullptr) continue;
+    const uint32_t open = quotas_.ofListener(static_cast<uint16_t>(i));
+    SIM_CHECK(trace_, "listener-ends", open == 0 && !handlers_.hasOpen(i),
+              "listener %u was removed, and %u of its connections are open", i, open);
+    const auto answered = static_cast<int32_t>(ends_.answered(static_cast<uint16_t>(i)));
+    SIM_CHECK(trace_, "answers-counted", answered >= 0,
+              "listener %u: %d answers since its removal are counted", i, answered);
+  }
 }
 
 // Whoever comes to this listener has to wait until somebody leaves.

@@ -28,13 +28,14 @@ class World {
  private:
   // The parts of one thread, in the order in which they have to be made.
   struct ProcessorThread {
-    ProcessorThread(uint32_t id, World& world, const std::vector<ChannelConfig>& configs);
+    ProcessorThread(uint32_t id, World& world);
     FaultyPoller poller;
     Processor processor;
     Loop loop;
   };
   struct AcceptorThread {
     AcceptorThread(uint32_t listener, World& world);
+    const uint32_t listener;
     FaultyPoller poller;
     Acceptor acceptor;
     Loop loop;
@@ -56,6 +57,11 @@ class World {
   void runLoop(Loop& loop);
   void disturb();
   void changeLimits();
+  void changeListeners();
+  void addListener();
+  void removeListener(AcceptorThread& thread);
+  void endListener(uint32_t listener, ListenerEnds::Stage stage);
+  void checkRemovedListeners();
   void resize();
   void growBy(size_t count);
   void finishResize();
@@ -86,10 +92,13 @@ class World {
   ConnectionLimits limits_;
   MemoryPool memory_pool_;
   ConnectionQuotas quotas_;
+  ListenerEnds ends_;
   ProcessorList processor_list_;
   Handlers handlers_;
   std::unique_ptr<HandlerPool> pool_;
+  // By number; null where one was removed.
   std::vector<test::FakeListener*> listeners_;
+  std::vector<uint32_t> draining_listeners_;
   std::vector<std::unique_ptr<ProcessorThread>> processors_;
   std::vector<std::unique_ptr<AcceptorThread>> acceptors_;
   std::vector<ChannelConfig> configs_;

@@ -48,13 +48,12 @@ class AcceptorTest : public testing::Test {
       loops.push_back(std::make_unique<Loop>(kernel));
       Loop& loop = *loops.back();
       loop.processor = std::make_unique<Processor>(
-          id, Processor::Seams{loop.poller, kernel, kernel.clock, memory},
-          std::vector<ChannelConfig>{{&framing}}, requests, memory_pool, handovers, quotas,
-          consumer);
+          id, Processor::Seams{loop.poller, kernel, kernel.clock, memory}, requests, memory_pool,
+          handovers, quotas, ends, consumer);
       ASSERT_EQ(loop.processor->open(), 0);
       processor_list.add(loop.processor.get());
     }
-    acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
+    acceptor = std::make_unique<Acceptor>(0, config, Acceptor::Seams{poller, kernel, kernel.clock},
                                           processor_list, quotas, consumer);
     ASSERT_EQ(acceptor->open(listener.fd()), 0);
   }
@@ -101,6 +100,8 @@ class AcceptorTest : public testing::Test {
   MemoryPool memory_pool{kUnlimitedBytes, kernel.clock};
   ConnectionQuotas quotas{{}};
   Framing framing;
+  ChannelConfig config{.framing = &framing};
+  ListenerEnds ends;
   FakeListener& listener;
   std::vector<std::unique_ptr<Loop>> loops;
   ProcessorList processor_list;
@@ -364,7 +365,7 @@ TEST_F(AcceptorTest, ALostPollerIsFatalAndSaidOnce) {
 
 TEST_F(AcceptorTest, APollerThatCantBeOpenedLeavesNothingOpen) {
   poller.failOpen(EMFILE);
-  acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
+  acceptor = std::make_unique<Acceptor>(0, config, Acceptor::Seams{poller, kernel, kernel.clock},
                                         processor_list, quotas, consumer);
   EXPECT_EQ(acceptor->open(listener.fd()), EMFILE);
   acceptor.reset();
@@ -373,7 +374,7 @@ TEST_F(AcceptorTest, APollerThatCantBeOpenedLeavesNothingOpen) {
 
 TEST_F(AcceptorTest, AListenerThatCantBeWatchedIsAnError) {
   poller.failAdds({ENOSPC});
-  acceptor = std::make_unique<Acceptor>(0, Acceptor::Seams{poller, kernel, kernel.clock},
+  acceptor = std::make_unique<Acceptor>(0, config, Acceptor::Seams{poller, kernel, kernel.clock},
                                         processor_list, quotas, consumer);
   EXPECT_EQ(acceptor->open(listener.fd()), ENOSPC);
 }
@@ -554,6 +555,7 @@ TEST_F(AcceptorQuotas, AProtectedListenerTakesThePlacesOfOthers) {
     FakeConnection& client = kernel.connected();
     NewConnection connection;
     connection.fd = client.fd();
+    connection.config = &config;
     const auto verdict = quotas.admit(1, {}, kernel.clock.now(), *acceptor);
     connection.admission = verdict.admission;
     ASSERT_EQ(loops[1]->processor->offer(connection, *acceptor), Processor::Offer::kTaken);

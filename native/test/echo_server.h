@@ -44,7 +44,7 @@ class EchoServer final : public Consumer {
   StartError resize(uint32_t network_threads);
   // Ends the handler thread, then the server.
   void stop(CloseReason reason = CloseReason::kServerClosed);
-  uint16_t port(size_t listener = 0) const { return server->bound()[listener].port; }
+  uint16_t port(size_t listener = 0) const { return server->listeners()[listener]->bound.port; }
 
   // Blocks until `count` connections have been reported closed (bounded by the test's time limit);
   // their reasons, in the order of the reports.

@@ -32,6 +32,7 @@ ProcessorBench::ProcessorBench(BenchOptions options)
       framings{options.framing},
       queued_max_requests_(options.queued_max_requests) {
   framings.reserve(16);  // the processor keeps pointers to them
+  config = {framings.data(), options.waits_for_accept, options.max_in_flight};
   processor = makeProcessor(0, options, poller);
   for (uint32_t id = 1; id < options.processors; id++) {
     others.push_back(std::make_unique<Other>(kernel));
@@ -42,10 +43,8 @@ ProcessorBench::ProcessorBench(BenchOptions options)
 std::unique_ptr<Processor> ProcessorBench::makeProcessor(uint32_t id, const BenchOptions& options,
                                                          FakePoller& its_poller) {
   auto made = std::make_unique<Processor>(
-      id, Processor::Seams{its_poller, kernel, kernel.clock, memory},
-      std::vector<ChannelConfig>{
-          {framings.data(), options.waits_for_accept, options.max_in_flight}},
-      requests, memory_pool, handovers, quotas, consumer, options.processor);
+      id, Processor::Seams{its_poller, kernel, kernel.clock, memory}, requests, memory_pool,
+      handovers, quotas, ends, consumer, options.processor);
   EXPECT_EQ(made->open(), 0);
   return made;
 }
@@ -81,9 +80,11 @@ FakeConnection& ProcessorBench::offer(Processor::Offer expected, uint32_t id) {
   FakeConnection& connection = kernel.connected();
   NewConnection accepted;
   accepted.fd = connection.fd();
+  accepted.config = &config;
   accepted.local = {"127.0.0.1", 9092};
   accepted.remote = {"127.0.0.1", static_cast<uint16_t>(kFirstClientPort + offered_)};
   const uint16_t listener = std::exchange(next_listener, uint16_t{0});
+  accepted.listener = listener;
   accepted.admission = quotas.admit(listener, {}, kernel.clock.now(), *this).admission;
   EXPECT_EQ(at(id).offer(accepted, *this), expected);
   if (expected == Processor::Offer::kTaken) {

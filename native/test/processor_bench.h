@@ -109,6 +109,7 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   Handovers handovers;
   MemoryPool memory_pool;
   ConnectionQuotas quotas{{}};
+  ListenerEnds ends;
   std::unique_ptr<Processor> processor;
   struct Other {
     explicit Other(FakeKernel& kernel) : poller(kernel) {}
@@ -117,6 +118,7 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   };
   std::vector<std::unique_ptr<Other>> others;
   std::vector<Framing> framings;
+  ChannelConfig config;
   int room_calls = 0;
   // By which listener's quotas the next connection counts.
   uint16_t next_listener = 0;

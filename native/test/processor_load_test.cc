@@ -326,12 +326,13 @@ TEST(ProcessorRoom, TwoProcessorsShareTheQueue) {
   ProcessorBench bench({.queued_max_requests = 1});
   test::FakePoller poller(bench.kernel);
   Processor other(1, Processor::Seams{poller, bench.kernel, bench.kernel.clock, bench.memory},
-                  {{&bench.framings[0], false}}, bench.requests, bench.memory_pool, bench.handovers,
-                  bench.quotas, bench.consumer);
+                  bench.requests, bench.memory_pool, bench.handovers, bench.quotas, bench.ends,
+                  bench.consumer);
   ASSERT_EQ(other.open(), 0);
   FakeConnection& theirs = bench.kernel.connected();
   NewConnection connection;
   connection.fd = theirs.fd();
+  connection.config = &bench.config;
   ASSERT_EQ(other.offer(connection, bench), Processor::Offer::kTaken);
   FakeConnection& ours = bench.connect();
   ours.send(framedAll({"1", "2", "3", "4"}));

@@ -183,7 +183,7 @@ TEST_F(ResizeTest, CommandsOfManyThreadsKeepTheirOrder) {
   std::atomic<int> done{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < kThreads; i++) {
-    auto client = std::make_shared<Client>(counting.server.bound()[0].port);
+    auto client = std::make_shared<Client>(counting.server.listeners()[0]->bound.port);
     const ChannelId id = counting.awaitOpened();
     threads.emplace_back([&counting, id] { counting.give(id); });
     threads.emplace_back([&done, client] {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
 #include <memory>
 #include <string>
@@ -245,7 +246,7 @@ TEST_F(SocketServerTest, EveryThreadThatCantBeCreatedRollsEverythingBack) {
     EXPECT_EQ(error.error, EAGAIN);
     EXPECT_EQ(echo.platform.threads_started, failing);
     EXPECT_EQ(openDescriptors(), descriptors_before_) << failing;
-    EXPECT_EQ(echo.server->bound().size(), 0u);
+    EXPECT_EQ(echo.server->listeners().size(), 0u);
   }
 }
 
@@ -278,6 +279,95 @@ TEST_F(SocketServerTest, ItsEndStopsIt) {
   Client client(echo->port());
   expectEcho(client, "a");
   echo.reset();
+  EXPECT_EQ(client.read(1), "");
+}
+
+// --- Listeners that come and go ----------------------------------------------------------------
+
+class ListenersTest : public SocketServerTest {
+ protected:
+  static ListenerConfig anyPort() {
+    ListenerConfig listener;
+    listener.where = {"127.0.0.1", 0};
+    return listener;
+  }
+
+  static void add(EchoServer& echo, uint32_t number) {
+    ASSERT_EQ(echo.server->openListener(number, anyPort()).step, StartError::Step::kNone);
+    ASSERT_EQ(echo.server->serveListener(number).step, StartError::Step::kNone);
+  }
+};
+
+TEST_F(ListenersTest, ComeAndGoUnderTrafficAndLeaveNoDescriptors) {
+  EchoServer echo(config(3));
+  ASSERT_EQ(echo.start().step, StartError::Step::kNone);
+  const int before = openDescriptors();
+  std::atomic<bool> is_over{false};
+  std::thread steady([&] {
+    Client client(echo.port());
+    while (!is_over) expectEcho(client, "steady");
+  });
+  for (uint32_t number = 1; number <= 40; number++) {
+    add(echo, number);
+    std::vector<std::thread> clients;
+    std::atomic<uint32_t> served{0};
+    for (int i = 0; i < 3; i++) {
+      clients.emplace_back([&, port = echo.port(number)] {
+        Client client(port);
+        expectEcho(client, "passing");
+        served++;
+        // Until its server says goodbye.
+        EXPECT_EQ(client.read(1), "");
+      });
+    }
+    while (served < 3) std::this_thread::yield();
+    if (number % 4 == 0) echo.resize(1 + number % 3);
+    echo.server->drainListener(number);
+    for (std::thread& client : clients) client.join();
+    while (echo.server->quotas().ofListener(static_cast<uint16_t>(number)) > 0) {
+      std::this_thread::yield();
+    }
+    echo.server->cutListener(number);
+  }
+  is_over = true;
+  steady.join();
+  for (const CloseReason reason : echo.awaitClosed(121)) {
+    EXPECT_TRUE(reason == CloseReason::kListenerRemoved || reason == CloseReason::kPeerClosed);
+  }
+  EXPECT_EQ(echo.server->listeners()[1]->accepted, 3u);
+  EXPECT_TRUE(echo.resize(3).step == StartError::Step::kNone);
+  EXPECT_EQ(openDescriptors(), before);
+}
+
+TEST_F(ListenersTest, OneThatCantBeOpenedOrServedLeavesNothing) {
+  EchoServer echo(config());
+  ASSERT_EQ(echo.start().step, StartError::Step::kNone);
+  const int before = openDescriptors();
+  ListenerConfig taken = anyPort();
+  taken.where.port = echo.port();
+  const StartError error = echo.server->openListener(1, taken);
+  EXPECT_EQ(error.step, StartError::Step::kListen);
+  EXPECT_EQ(error.error, EADDRINUSE);
+  EXPECT_EQ(error.listener, 1);
+  EXPECT_EQ(openDescriptors(), before);
+  echo.platform.failing_thread = echo.platform.threads_started;
+  ASSERT_EQ(echo.server->openListener(1, anyPort()).step, StartError::Step::kNone);
+  EXPECT_EQ(echo.server->serveListener(1).step, StartError::Step::kThread);
+  EXPECT_EQ(openDescriptors(), before);
+  echo.platform.failing_thread = -1;
+  add(echo, 2);
+  Client client(echo.port(2));
+  expectEcho(client, "the next one");
+}
+
+TEST_F(ListenersTest, TheLastOneMayGo) {
+  EchoServer echo(config(2));
+  ASSERT_EQ(echo.start().step, StartError::Step::kNone);
+  echo.server->drainListener(0);
+  add(echo, 1);
+  Client client(echo.port(1));
+  expectEcho(client, "hello");
+  echo.server->drainListener(1);
   EXPECT_EQ(client.read(1), "");
 }
 

@@ -259,11 +259,16 @@ export class JsChannel<State = unknown>
     this.flush();
   }
 
+  /** How many of its requests were answered. */
+  get answered(): number {
+    return this.#writer.answered;
+  }
+
   /** Reads nothing more, and ends the connection as soon as everything received is answered. */
-  drain(): void {
+  drain(code: CloseCode): void {
     this.#inputOver = true;
     if (this.#phase === 'opening' || this.#phase === 'open') {
-      this.#ending ??= { code: 'SERVER_CLOSED' };
+      this.#ending ??= { code };
     }
     this.flush();
   }
@@ -276,6 +281,13 @@ export class JsChannel<State = unknown>
     this.#writer.refuse(this.#ending.code);
     this.#socket.destroy();
     this.#report();
+  }
+
+  /** As {@link destroy}, while others go on: what no handler has seen of it is dropped. */
+  cut(code: CloseCode): void {
+    if (this.#phase === 'closed') return;
+    this.#dropQueued();
+    this.destroy(code);
   }
 
   closeIfIdle(): void {
@@ -339,6 +351,10 @@ export class JsChannel<State = unknown>
     if (this.#cut || (this.#phase !== 'open' && this.#phase !== 'opening')) return;
     this.#cut = true;
     this.#ending = ending;
+    this.#dropQueued();
+  }
+
+  #dropQueued(): void {
     for (const request of this.#host.dropQueued(this)) {
       this.#unsettled--;
       this.#giveMemory(request.frameBytes);

@@ -3,7 +3,7 @@ import { Expiry } from '../../expiry.js';
 import { Fifo } from '../../fifo.js';
 import type { Framing } from '../../framing.js';
 import { LoopTurn } from '../../loop-turn.js';
-import type { Settings } from '../../options.js';
+import type { Listener, Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
 import type { TransportEvents } from '../../transport.js';
 import { maxBytesPerTurn, maxRequestsPerTurn } from './bounds.js';
@@ -27,6 +27,8 @@ export class JsProcessor<State> implements ChannelHost<State> {
   readonly expiry: Expiry<JsChannel<State>>;
   readonly quotas: ConnectionQuotas;
   readonly memory: MemoryPool;
+  /** Of listeners that were removed: replies to their connections since. */
+  readonly drained = new Map<Listener<State>, number>();
   moments = 0;
   /** A connection has given its place back. */
   onRoom: () => void = () => undefined;
@@ -127,6 +129,20 @@ export class JsProcessor<State> implements ChannelHost<State> {
     this.memory.clear();
   }
 
+  /** Those of a listener, as they are at this moment. */
+  channelsOf(listener: Listener<State>): JsChannel<State>[] {
+    return [...this.channels].filter(({ listenerConfig }) => listenerConfig === listener);
+  }
+
+  drainListener(listener: Listener<State>): void {
+    const channels = this.channelsOf(listener);
+    this.drained.set(
+      listener,
+      channels.reduce((sum, { answered }) => sum - answered, 0),
+    );
+    for (const channel of channels) channel.drain('LISTENER_REMOVED');
+  }
+
   markDirty(channel: JsChannel<State>): void {
     if (channel.dirty) return;
     channel.dirty = true;
@@ -179,6 +195,8 @@ export class JsProcessor<State> implements ChannelHost<State> {
     this.release(channel);
     this.requestChannel.stopWaiting(channel);
     this.counters.connectionsClosedTotal++;
+    const drained = this.drained.get(channel.listenerConfig);
+    if (drained !== undefined) this.drained.set(channel.listenerConfig, drained + channel.answered);
     this.#events.connectionClosed(channel, reason);
     this.#goOnLater();
   }

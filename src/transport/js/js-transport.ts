@@ -15,13 +15,18 @@ import { JsAcceptor } from './js-acceptor.js';
 import { JsChannel } from './js-channel.js';
 import { JsProcessor } from './js-processor.js';
 
+/** The longest that a timer of Node waits. */
+const longestTimerMs = 2_147_483_647;
+
 /** The transport on `node:net`: what the native one does, on the event loop of the process. */
 export class JsTransport<State = unknown> implements Transport<State> {
   readonly kind = 'js';
   readonly #settings: Settings<State>;
   readonly #events: TransportEvents<State>;
   readonly #processor: JsProcessor<State>;
-  readonly #acceptors = new Map<string, JsAcceptor<State>>();
+  readonly #acceptors = new Map<Listener<State>, JsAcceptor<State>>();
+  /** Holds the process where no listener does. */
+  #keeper: NodeJS.Timeout | undefined;
   #isEnding = false;
   #isHeld = true;
   #nextIndex = 0;
@@ -51,10 +56,48 @@ export class JsTransport<State = unknown> implements Transport<State> {
       },
     });
     acceptor.hold(this.#isHeld);
-    this.#acceptors.set(listener.name, acceptor);
+    this.#acceptors.set(listener, acceptor);
     await acceptor.open();
     if (!this.#isEnding) return;
-    throw new OdradekError('ERR_ODRADEK_INVALID_STATE', 'the server was closed while it started');
+    throw new OdradekError('ERR_ODRADEK_INVALID_STATE', 'closed while a listener was opened');
+  }
+
+  async addListener(listener: Listener<State>): Promise<void> {
+    try {
+      await this.#open(listener);
+    } catch (error) {
+      this.#acceptors.get(listener)?.close();
+      this.#acceptors.delete(listener);
+      throw error;
+    }
+    this.#keep();
+  }
+
+  drainListener(listener: Listener<State>): void {
+    this.#acceptors.get(listener)?.close();
+    this.#acceptors.delete(listener);
+    this.#keep();
+    this.#processor.drainListener(listener);
+  }
+
+  cutListener(listener: Listener<State>): void {
+    for (const channel of this.#processor.channelsOf(listener)) channel.cut('DEADLINE');
+  }
+
+  listenerCounts(listener: Listener<State>): { connections: number; answered: number } {
+    const { quotas, drained } = this.#processor;
+    return {
+      connections: quotas.ofListener(listener.index).connections,
+      answered: drained.get(listener) ?? 0,
+    };
+  }
+
+  /** A server without listeners keeps the process alive, as others do. */
+  #keep(): void {
+    const isNeeded = this.#acceptors.size === 0 && !this.#isEnding;
+    clearInterval(this.#keeper);
+    this.#keeper = isNeeded ? setInterval(() => undefined, longestTimerMs) : undefined;
+    if (!this.#isHeld) this.#keeper?.unref();
   }
 
   #goOnAccepting(): void {
@@ -96,7 +139,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
     this.#goOnAccepting();
   }
 
-  address(listener: string): Address | undefined {
+  address(listener: Listener<State>): Address | undefined {
     return this.#acceptors.get(listener)?.address;
   }
 
@@ -164,12 +207,14 @@ export class JsTransport<State = unknown> implements Transport<State> {
   drain(): void {
     if (this.#isEnding) return;
     this.#isEnding = true;
+    this.#keep();
     for (const acceptor of this.#acceptors.values()) acceptor.close();
-    for (const channel of [...this.#processor.channels]) channel.drain();
+    for (const channel of [...this.#processor.channels]) channel.drain('SERVER_CLOSED');
   }
 
   destroy(code: CloseCode): void {
     this.#isEnding = true;
+    this.#keep();
     for (const acceptor of this.#acceptors.values()) acceptor.close();
     this.#processor.destroy(code);
   }
@@ -186,7 +231,9 @@ export class JsTransport<State = unknown> implements Transport<State> {
       connectionsClosedTotal: counters.connectionsClosedTotal,
       acceptErrorsTotal: counters.acceptErrorsTotal,
       connectionsEvictedTotal: counters.connectionsEvictedTotal,
-      listeners: [...this.#acceptors.values()].map((acceptor) => acceptor.counts()),
+      listeners: [...this.#settings.listeners].flatMap(
+        (listener) => this.#acceptors.get(listener)?.counts() ?? [],
+      ),
       requestsTotal: counters.requestsTotal,
       responsesTotal: counters.responsesTotal,
       bytesReadTotal: counters.bytesReadTotal,
@@ -223,6 +270,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
 
   #hold(isHeld: boolean): void {
     this.#isHeld = isHeld;
+    this.#keep();
     for (const acceptor of this.#acceptors.values()) acceptor.hold(isHeld);
     this.#processor.later.hold(isHeld);
     this.#processor.memory.hold(isHeld);

@@ -31,8 +31,15 @@ export interface NativeTables {
   marks?: Uint8Array;
 }
 
+export interface NativeListenerConfig {
+  host: string;
+  port: number;
+  backlog: number;
+  framing: NativeFraming;
+}
+
 export interface NativeServerConfig {
-  listeners: { host: string; port: number; backlog: number; framing: NativeFraming }[];
+  listeners: NativeListenerConfig[];
   networkThreads: number;
   busyPollUs: number;
   queuedMaxRequests: number;
@@ -98,14 +105,15 @@ export interface NativeProcessorCounters {
   idleUs: number;
 }
 
-export interface NativeAcceptorCounters {
+export interface NativeListenerCounters {
   connections: number;
   accepted: number;
   errors: number;
-  refused: number;
-  throttled: number;
-  parked: number;
-  blockedUs: number;
+  /** The rest is missing where it was removed. */
+  refused?: number;
+  throttled?: number;
+  parked?: number;
+  blockedUs?: number;
 }
 
 export interface NativeCounters {
@@ -113,8 +121,8 @@ export interface NativeCounters {
   pending: number;
   memoryUsed: number;
   memoryDepletedUs: number;
-  bound: { host: string; port: number }[];
-  acceptors: NativeAcceptorCounters[];
+  /** By number, with holes. */
+  listeners: NativeListenerCounters[];
   processors: NativeProcessorCounters[];
 }
 
@@ -147,6 +155,14 @@ export interface NativeServer {
   isResizing(): boolean;
   updateLimits(limits: Limits): void;
   closeIdle(): void;
+  /** It accepts from {@link serveListener} on. No other listener has had its number. */
+  openListener(number: number, listener: NativeListenerConfig): NativeStartError | undefined;
+  serveListener(number: number): NativeStartError | undefined;
+  bound(number: number): { host: string; port: number };
+  drainListener(number: number): void;
+  cutListener(number: number): void;
+  /** `answered`: replies since {@link drainListener}. */
+  ofListener(number: number): { connections: number; answered: number };
   drain(): void;
   stop(reason: number): void;
   counters(): NativeCounters;

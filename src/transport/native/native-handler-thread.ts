@@ -5,6 +5,7 @@ import type { Framing } from '../../framing.js';
 import { packError } from '../../handler-pool/error-crossing.js';
 import { InThreadHandlerPool } from '../../handler-pool/in-thread-handler-pool.js';
 import { ownBytes } from '../../handler-pool/own-bytes.js';
+import { receiveAll } from '../../handler-pool/receive-all.js';
 import { unpackReply } from '../../handler-pool/reply-crossing.js';
 import type { Handler, Listener } from '../../options.js';
 import type { Reply } from '../../reply.js';
@@ -24,6 +25,7 @@ import { fromNativeFraming, toNativeFraming } from './native-framing.js';
 import type {
   FromNativeHandler,
   NativeAttachment,
+  NativeListenerFacts,
   ToNativeHandler,
 } from './native-link-protocol.js';
 import { makeTables, NativeSide } from './native-side.js';
@@ -36,7 +38,11 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   readonly #attachment: NativeAttachment;
   readonly #native: NativeHandler;
   readonly #pool: InThreadHandlerPool<unknown>;
-  readonly #listeners: readonly Listener<unknown>[];
+  readonly #handler: Handler;
+  /** By number. */
+  readonly #listeners = new Map<number, Listener<unknown>>();
+  /** What was said to this thread before the news of a listener, for which it looked. */
+  readonly #unheard: ToNativeHandler[] = [];
   readonly #marks: Uint8Array;
   /** By processor and slot. */
   readonly #connections: (ThreadConnection | undefined)[][] = [];
@@ -70,9 +76,8 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     this.#attachment = attachment;
     this.#native = new binding.NativeHandler({ number, now: performance.now(), tables });
     this.#marks = tables.marks;
-    this.#listeners = attachment.listeners.map((listener, index) =>
-      makeListener(listener, index, handler),
-    );
+    this.#handler = handler;
+    for (const facts of attachment.listeners) this.#learn(facts);
     this.#pool = new InThreadHandlerPool(
       this,
       {
@@ -106,7 +111,30 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     this.#attachment.port.postMessage(message, transferList);
   }
 
+  #learn(facts: NativeListenerFacts): void {
+    this.#listeners.set(facts.index, makeListener(facts, this.#handler));
+  }
+
+  /** The news of a new one may still be on its way, and came before its first connection. */
+  #listenerOf(index: number): Listener<unknown> {
+    if (!this.#listeners.has(index)) {
+      receiveAll<ToNativeHandler>(this.#attachment.port, (message) => {
+        if (message.kind === 'listener') this.#learn(message.listener);
+        else this.#unheard.push(message);
+      });
+      // In their order, and not in the middle of a claim.
+      queueMicrotask(() => {
+        for (const message of this.#unheard.splice(0)) this.#receive(message);
+      });
+    }
+    return this.#listeners.get(index) as Listener<unknown>;
+  }
+
   #receive(message: ToNativeHandler): void {
+    if (message.kind === 'listener') {
+      this.#learn(message.listener);
+      return;
+    }
     if (message.kind === 'end') {
       this.#end(message.code);
       return;
@@ -194,7 +222,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     generation: number,
     info: NativeConnectionInfo,
   ): ThreadConnection {
-    const listener = this.#listeners[info.listener] as Listener<unknown>;
+    const listener = this.#listenerOf(info.listener);
     const { affinity, maxInFlightPerConnection } = this.#attachment;
     const connection = new ThreadConnection(
       this,
@@ -347,8 +375,7 @@ function handlerTables(capacity: number): NativeTables & { marks: Uint8Array } {
 }
 
 function makeListener(
-  { name, framing: native, frameReplies }: NativeAttachment['listeners'][number],
-  index: number,
+  { index, name, framing: native, frameReplies }: NativeListenerFacts,
   handler: Handler,
 ): Listener<unknown> {
   const framing = fromNativeFraming(native);

@@ -22,11 +22,15 @@ export interface NativeAttachment {
   readonly borrowBodies: boolean;
   readonly maxInFlightPerConnection: number;
   readonly handlerTimeoutMs: number;
-  readonly listeners: readonly {
-    readonly name: string;
-    readonly framing: NativeFraming;
-    readonly frameReplies: boolean;
-  }[];
+  readonly listeners: readonly NativeListenerFacts[];
+}
+
+/** What a thread needs to know of a listener. */
+export interface NativeListenerFacts {
+  readonly index: number;
+  readonly name: string;
+  readonly framing: NativeFraming;
+  readonly frameReplies: boolean;
 }
 
 /** What the thread says on the port. */
@@ -58,5 +62,7 @@ export type ToNativeHandler =
   /** What `onHandlerError` made; `null` is nothing. */
   | { readonly kind: 'errorReply'; readonly id: number; readonly reply: PackedReply | null }
   | { readonly kind: 'retire' }
+  /** One more listener, before its first connection. */
+  | { readonly kind: 'listener'; readonly listener: NativeListenerFacts }
   /** The server has ended, and its connections with it. */
   | { readonly kind: 'end'; readonly code: CloseCode };

@@ -12,7 +12,7 @@ import {
   type HandlerLinksEvents,
   lossCode,
 } from '../../handler-pool/thread-protocol.js';
-import type { Settings } from '../../options.js';
+import type { Listener, Settings } from '../../options.js';
 import { ServerRequest } from '../../request.js';
 import type { NativeLostRequest, NativeServer } from './binding.js';
 import type { Target } from './command-table.js';
@@ -21,6 +21,7 @@ import { fromNativeFraming, toNativeFraming } from './native-framing.js';
 import type {
   FromNativeHandler,
   NativeAttachment,
+  NativeListenerFacts,
   ToNativeHandler,
 } from './native-link-protocol.js';
 
@@ -78,6 +79,11 @@ export class NativeLinks<State> implements HandlerLinks {
     for (const link of this.#links) link.end(code);
   }
 
+  /** There is one more listener, and nobody has connected there yet. */
+  tellListener(listener: Listener<State>): void {
+    for (const link of this.#links) link.tellListener(listener);
+  }
+
   /** Hears what threads have said already: they say it before the core knows of it. */
   catchUp(): void {
     for (const link of this.#links) link.catchUp();
@@ -132,6 +138,10 @@ class NativeLink<State> implements HandlerLink {
 
   end(code: CloseCode): void {
     this.#say({ kind: 'end', code });
+  }
+
+  tellListener(listener: Listener<State>): void {
+    this.#say({ kind: 'listener', listener: factsOf(listener) });
   }
 
   detach(error: OdradekError): Detached {
@@ -264,10 +274,11 @@ function makeAttachment<State>(
     borrowBodies,
     maxInFlightPerConnection,
     handlerTimeoutMs,
-    listeners: settings.listeners.map(({ name, framing, frameReplies }) => ({
-      name,
-      framing: toNativeFraming(framing),
-      frameReplies,
-    })),
+    listeners: settings.listeners.served.map(factsOf),
   };
+}
+
+function factsOf<State>(listener: Listener<State>): NativeListenerFacts {
+  const { index, name, framing, frameReplies } = listener;
+  return { index, name, framing: toNativeFraming(framing), frameReplies };
 }

@@ -13,13 +13,14 @@ import type { Framing } from '../../framing.js';
 import type { HandlerLinks, HandlerLinksEvents } from '../../handler-pool/thread-protocol.js';
 import type { Limits } from '../../limits.js';
 import type { TransportMetrics } from '../../metrics.js';
-import type { Settings } from '../../options.js';
+import type { Listener, Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
 import { resolveHost } from '../../resolve-host.js';
 import type { Address, Transport, TransportEvents } from '../../transport.js';
 import type {
   Binding,
   NativeEvent,
+  NativeListenerConfig,
   NativeLostRequest,
   NativeServer,
   NativeStartError,
@@ -52,8 +53,10 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   #open = 0;
   #native: NativeServer | null = null;
   #links: NativeLinks<State> | null = null;
-  #bound: readonly Address[] = [];
+  /** By listener. */
+  readonly #bound = new Map<Listener<State>, Address>();
   #isRef = true;
+  #isDraining = false;
   #isDestroyed = false;
   #timer: NodeJS.Timeout | undefined;
   /** Ends a resize that waits for threads to leave. */
@@ -68,19 +71,15 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   }
 
   async start(): Promise<void> {
-    const { listeners, handlerPool, networkThreads, busyPollUs, onConnect } = this.#settings;
+    const { handlerPool, networkThreads, busyPollUs, onConnect } = this.#settings;
+    const listeners = [...this.#settings.listeners];
     const { queuedMaxRequests, maxPendingRequests, maxInFlightPerConnection } = this.#settings;
     const hosts = await Promise.all(listeners.map(({ host }) => resolveHost(host)));
     if (this.#isDestroyed) {
       throw new OdradekError('ERR_ODRADEK_INVALID_STATE', 'closed while it started');
     }
     const native = new this.#binding.NativeServer({
-      listeners: listeners.map(({ port, backlog, framing }, index) => ({
-        host: hosts[index] as string,
-        port,
-        backlog,
-        framing: toNativeFraming(framing),
-      })),
+      listeners: listeners.map((listener, index) => toConfig(listener, hosts[index] as string)),
       networkThreads,
       busyPollUs,
       queuedMaxRequests,
@@ -100,14 +99,14 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       // Where threads answer, too, its parts may have to wait for their turn together.
       keepsRepliesWhole: this.#settings.handlerPool !== null,
     });
-    this.#bound = native.counters().bound;
+    for (const listener of listeners) this.#bound.set(listener, native.bound(listener.index));
     running.add(this as unknown as NativeTransport<never>);
     if (!this.#isRef) native.unref();
   }
 
   #startError({ isThread, call, listener, errno }: NativeStartError): OdradekError {
     const code = getSystemErrorName(-errno);
-    const { name, host, port } = this.#settings.listeners[Math.max(0, listener)] ?? {};
+    const { name, host, port } = this.#settings.listeners.at(Math.max(0, listener)) ?? {};
     const cause: NodeJS.ErrnoException & { address?: string; port?: number } = new Error(
       isThread ? `${call} ${code}` : `${call} ${code} ${host}:${port}`,
     );
@@ -130,9 +129,46 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     }
   }
 
-  address(listener: string): Address | undefined {
-    const index = this.#settings.listeners.findIndex(({ name }) => name === listener);
-    return this.#bound[index];
+  address(listener: Listener<State>): Address | undefined {
+    return this.#bound.get(listener);
+  }
+
+  // --- Listeners --------------------------------------------------------------------------------
+
+  async addListener(listener: Listener<State>): Promise<void> {
+    const host = await resolveHost(listener.host);
+    const native = this.#native;
+    if (native === null || this.#isDraining || this.#isDestroyed) {
+      throw new OdradekError('ERR_ODRADEK_INVALID_STATE', 'closed while a listener was opened');
+    }
+    const { index } = listener;
+    const refused = native.openListener(index, toConfig(listener, host));
+    if (refused !== undefined) throw this.#startError(refused);
+    // Before the first connection; and threads that are made from here on know it.
+    this.#settings.listeners.opened(listener);
+    this.#links?.tellListener(listener);
+    const failed = native.serveListener(index);
+    if (failed !== undefined) throw this.#startError(failed);
+    this.#bound.set(listener, native.bound(index));
+  }
+
+  drainListener(listener: Listener<State>): void {
+    this.#bound.delete(listener);
+    // What was given before leaves first.
+    this.flush();
+    this.#native?.drainListener(listener.index);
+  }
+
+  cutListener({ index }: Listener<State>): void {
+    this.flush();
+    this.#native?.cutListener(index);
+  }
+
+  listenerCounts({ index }: Listener<State>): { connections: number; answered: number } {
+    const counts = this.#native?.ofListener(index) ?? { connections: 0, answered: 0 };
+    // Those that are gone have posted all that there is to hear of them.
+    if (counts.connections === 0) this.takeEvents();
+    return counts;
   }
 
   // --- The handler pool -------------------------------------------------------------------------
@@ -259,11 +295,11 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   }
 
   #listenerName(event: NativeEvent): string {
-    return this.#settings.listeners[event.listener]?.name ?? '';
+    return this.#settings.listeners.at(event.listener)?.name ?? '';
   }
 
   #opened(event: NativeEvent): void {
-    const listener = this.#settings.listeners[event.listener];
+    const listener = this.#settings.listeners.at(event.listener);
     if (listener === undefined) return;
     const { processor, slot, generation, index } = event;
     const connection = new NativeConnection<State>(
@@ -351,7 +387,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
 
   drain(): void {
     if (this.#native === null) this.#isDestroyed = true;
-    this.#bound = [];
+    this.#isDraining = true;
+    this.#bound.clear();
     // What was given before leaves first.
     this.flush();
     this.#native?.drain();
@@ -362,7 +399,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     running.delete(this as unknown as NativeTransport<never>);
     if (this.#isDestroyed) return;
     this.#isDestroyed = true;
-    this.#bound = [];
+    this.#bound.clear();
     clearTimeout(this.#timer);
     this.expiry?.stop();
     if (this.#native === null) return;
@@ -382,7 +419,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
   metrics(): TransportMetrics {
     const counters = this.#native?.counters();
     const processors = counters?.processors ?? [];
-    const acceptors = counters?.acceptors ?? [];
+    const listeners = counters?.listeners ?? [];
     const { queuedMaxRequestBytes } = this.#settings.limits.current.memory;
     const memoryPoolUsed = counters?.memoryUsed ?? 0;
     type Name =
@@ -395,9 +432,9 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     const sum = (name: Name) => processors.reduce((total, processor) => total + processor[name], 0);
     return {
       connections: this.#open,
-      connectionsAcceptedTotal: acceptors.reduce((total, { accepted }) => total + accepted, 0),
+      connectionsAcceptedTotal: listeners.reduce((total, { accepted }) => total + accepted, 0),
       connectionsClosedTotal: sum('closed'),
-      acceptErrorsTotal: acceptors.reduce((total, { errors }) => total + errors, 0),
+      acceptErrorsTotal: listeners.reduce((total, { errors }) => total + errors, 0),
       connectionsEvictedTotal: sum('evicted'),
       requestsTotal: sum('requests'),
       responsesTotal: sum('responses'),
@@ -410,15 +447,19 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       memoryPoolAvailable: queuedMaxRequestBytes - memoryPoolUsed,
       memoryPoolUsed,
       memoryPoolDepletedMs: (counters?.memoryDepletedUs ?? 0) / 1000,
-      listeners: acceptors.map((acceptor, index) => ({
-        name: this.#settings.listeners[index]?.name ?? '',
-        connections: acceptor.connections,
-        connectionsAcceptedTotal: acceptor.accepted,
-        connectionsRefusedTotal: acceptor.refused,
-        connectionsThrottledTotal: acceptor.throttled,
-        throttledSockets: acceptor.parked,
-        blockedMs: acceptor.blockedUs / 1000,
-      })),
+      listeners: [...this.#settings.listeners].flatMap(({ index, name }) => {
+        const counts = listeners[index];
+        if (counts === undefined) return [];
+        return {
+          name,
+          connections: counts.connections,
+          connectionsAcceptedTotal: counts.accepted,
+          connectionsRefusedTotal: counts.refused ?? 0,
+          connectionsThrottledTotal: counts.throttled ?? 0,
+          throttledSockets: counts.parked ?? 0,
+          blockedMs: (counts.blockedUs ?? 0) / 1000,
+        };
+      }),
       processors: processors
         .map((processor, id) => ({ ...processor, id }))
         .filter(({ hasLeft }) => !hasLeft)
@@ -446,6 +487,11 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     this.later.hold(false);
     this.#native?.unref();
   }
+}
+
+function toConfig<State>(listener: Listener<State>, host: string): NativeListenerConfig {
+  const { port, backlog, framing } = listener;
+  return { host, port, backlog, framing: toNativeFraming(framing) };
 }
 
 /** What a frame did wrong, in the words that the js transport has for it. */
