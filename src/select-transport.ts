@@ -23,7 +23,22 @@ export function selectTransport<State>(
       cause,
     });
   }
+  if (settings.transport === 'auto') warnOfFallback();
   return new JsTransport(settings, events);
+}
+
+let isWarned = false;
+
+/** Once in a thread. What asked for the js transport is not warned. */
+function warnOfFallback(): void {
+  if (isWarned) return;
+  isWarned = true;
+  process.emitWarning(
+    `odradek serves with its js transport: ${nativeUnavailabilityCause()?.message.trim()} ` +
+      `'npx odradek doctor' says more. transport: 'js' in the options, or ` +
+      `node --disable-warning=ODRADEK_JS_TRANSPORT, silences this.`,
+    { type: 'OdradekWarning', code: 'ODRADEK_JS_TRANSPORT' },
+  );
 }
 
 /** In a thread of the handler pool: takes requests as the server's transport gives them. */

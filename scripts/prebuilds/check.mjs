@@ -37,7 +37,9 @@ export function problemsOf(bytes, wanted) {
     !binary.isShared && 'is no shared library',
     ...unexpected(binary.libraries, wanted.libraries).map((name) => `needs ${name}`),
     ...binary.searchPaths.map((path) => `looks for libraries in ${path}`),
-    ...unexpected(binary.exports, wanted.exports).map((name) => `exports ${name}`),
+    ...unexpected(binary.exports, [...wanted.exports, ...(wanted.mayExport ?? [])]).map(
+      (name) => `exports ${name}`,
+    ),
     ...unexpected(wanted.exports, binary.exports).map((name) => `does not export ${name}`),
     bytes.length > wanted.maxBytes && `has ${bytes.length} bytes, more than ${wanted.maxBytes}`,
     ...(format === 'ELF' ? problemsOfElf(binary, wanted) : problemsOfMachO(binary, wanted)),

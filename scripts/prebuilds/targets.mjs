@@ -50,7 +50,9 @@ function darwin(arch, machine) {
       arch,
       macosFloor,
       libraries: ['/usr/lib/libSystem.B.dylib'],
+      // zig's linker takes no list of exports, and adds two names of the library's own header.
       exports,
+      mayExport: ['__dso_handle', '_mh_dylib_header'],
       maxBytes,
     },
   };
