@@ -1,10 +1,12 @@
 // The legs of the suite, by name.
-import { rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { chooseTargets } from '../prebuilds/targets.mjs';
 import { bun, npm, pnpm, yarn1, yarn4 } from './managers.mjs';
+import { arm64, musl } from './platforms.mjs';
 import { envOf, expectServed, install, prove, withProject } from './project.mjs';
 import { must } from './run.mjs';
-import { installTool, root, scriptOf } from './tools.mjs';
+import { installTool, Missing, root, scriptOf } from './tools.mjs';
 
 /** By a package manager, with install scripts and without. */
 const managed = (make) => async (tarball) => {
@@ -17,6 +19,19 @@ const managed = (make) => async (tarball) => {
   }
 };
 
+/** By a binary that is not this machine's, which may not have been made. */
+function shipped(target, make) {
+  return async (tarball) => {
+    const [{ file }] = chooseTargets([target]);
+    if (!existsSync(join(root, 'prebuilds', file))) throw new Missing(`no prebuilds/${file}`);
+    const manager = await make();
+    await withProject(async (folder) => {
+      await install(manager, folder, tarball, false);
+      await prove(manager, folder);
+    }, manager);
+  };
+}
+
 /** @type {Record<string, (tarball: string) => Promise<void>>} */
 export const legs = {
   'npm-11-node-20': managed(() => npm('11', 20)),
@@ -28,6 +43,8 @@ export const legs = {
   'yarn-4': managed(() => yarn4('4', 22, 'node-modules')),
   'yarn-4-pnp': managed(() => yarn4('4', 24, 'pnp')),
   bun: managed(() => bun('1', 24)),
+  'linux-x64-musl': shipped('linux-x64-musl', musl),
+  'linux-arm64-glibc': shipped('linux-arm64-glibc', arm64),
   types,
   lint,
   fallback,
