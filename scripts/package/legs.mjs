@@ -2,7 +2,7 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chooseTargets } from '../prebuilds/targets.mjs';
-import { bun, npm, pnpm, yarn1, yarn4 } from './managers.mjs';
+import { bun, bunCommand, denoCommand, npm, pnpm, yarn1, yarn4 } from './managers.mjs';
 import { arm64, musl } from './platforms.mjs';
 import { envOf, expectServed, install, prove, withProject } from './project.mjs';
 import { must } from './run.mjs';
@@ -32,6 +32,24 @@ function shipped(target, make) {
   };
 }
 
+/** By another runtime than Node: by the js transport, and it says why. */
+function elsewhere(make) {
+  return async (tarball) => {
+    const runtime = await make();
+    const manager = await npm('11', 20);
+    await withProject(async (folder) => {
+      await install(manager, folder, tarball, false);
+      const options = { cwd: folder, env: envOf(manager) };
+      const seen = await must([...runtime, 'import.mjs'], options);
+      if (!/needs Node's event loop, which (Bun|Deno) has not/.test(seen.stderr)) {
+        throw new Error(`it should say why it is not native:\n${seen.stderr}`);
+      }
+      // What they say of their own is no matter.
+      expectServed({ ...seen, stderr: '' }, 'js');
+    }, manager);
+  };
+}
+
 /** @type {Record<string, (tarball: string) => Promise<void>>} */
 export const legs = {
   'npm-11-node-20': managed(() => npm('11', 20)),
@@ -45,6 +63,8 @@ export const legs = {
   bun: managed(() => bun('1', 24)),
   'linux-x64-musl': shipped('linux-x64-musl', musl),
   'linux-arm64-glibc': shipped('linux-arm64-glibc', arm64),
+  'bun-runtime': elsewhere(async () => [await bunCommand('1')]),
+  'deno-runtime': elsewhere(async () => [await denoCommand('2'), 'run', '--allow-all']),
   types,
   lint,
   fallback,
