@@ -21,6 +21,13 @@ const tools = join(root, 'build', 'tools');
 const args = process.argv.slice(2);
 const isTwice = args.includes('--twice');
 
+/** All that a compilation reads of the tree. */
+const parts = [
+  ...['addon.gypi', 'sources.gypi', 'core', 'platform', 'addon'].map((name) => `native/${name}`),
+  'scripts/prebuilds',
+  'node_modules/node-api-headers',
+];
+
 const rows = [];
 let isBroken = false;
 try {
@@ -58,19 +65,12 @@ function make(target, zig) {
 function compileAnew(target, zig) {
   const folder = mkdtempSync(join(tmpdir(), 'odradek-prebuild-'));
   try {
-    for (const part of ['native/addon.gypi', 'native/sources.gypi', 'native/core']) copy(part);
-    for (const part of ['native/platform', 'native/addon', 'node_modules/node-api-headers']) {
-      copy(part);
-    }
+    for (const part of parts) cpSync(join(root, part), join(folder, part), { recursive: true });
     const output = join(folder, 'odradek.node');
     compile(target, { zig, root: folder, output, cache: join(folder, 'cache') });
     return readFileSync(output);
   } finally {
     rmSync(folder, { recursive: true, force: true });
-  }
-
-  function copy(part) {
-    cpSync(join(root, part), join(folder, part), { recursive: true });
   }
 }
 

@@ -25,6 +25,7 @@ export function compile(target, { zig, root, output, cache }) {
     ...addon.linkFlags,
     ...['-o', output],
     ...addon.sources,
+    ...(target.os === 'mac' ? [join('scripts', 'prebuilds', 'new_delete.cc')] : []),
   ];
   const env = { ...process.env, ZIG_GLOBAL_CACHE_DIR: cache, ZIG_LOCAL_CACHE_DIR: cache };
   const { status, error } = spawnSync(zig, args, { cwd: root, env, stdio: 'inherit' });
