@@ -1,9 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { checkOptions } from '../options.js';
+import { noReply } from '../reply.js';
 
-/** The defaults of `backlog` and `maxConnections`; see docs/limits.md. */
-const backlog = 511;
-const maxConnections = 65_536;
+const defaults = checkOptions({ listeners: [{ port: 0 }], handler: () => noReply });
+const { maxConnections } = defaults.limits.current.connections;
+const backlog = defaults.listeners[0]?.backlog ?? 0;
 
 export interface SystemLimit {
   name: string;
