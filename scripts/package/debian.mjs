@@ -7,16 +7,16 @@ import { Missing, tools } from './tools.mjs';
 /**
  * @param {string} folder under build/tools
  * @param {string[]} packages of Debian
- * @param {string} [suite] another one than this machine's
+ * @param {{ suite: string, architecture: string }} [other] than this machine's
  * @returns {Promise<string>} where they are unpacked
  */
-export async function unpackDebian(folder, packages, suite) {
+export async function unpackDebian(folder, packages, other) {
   const place = join(tools, folder);
   const unpacked = join(place, 'root');
   if (existsSync(join(place, 'done'))) return unpacked;
   rmSync(place, { recursive: true, force: true });
   mkdirSync(unpacked, { recursive: true });
-  const options = suite === undefined ? [] : await listsOf(suite, place);
+  const options = other === undefined ? [] : await listsOf(other, place);
   await apt([...options, 'download', ...packages], place);
   for (const file of readdirSync(place).filter((name) => name.endsWith('.deb'))) {
     await command(['dpkg-deb', '-x', join(place, file), unpacked], place);
@@ -27,7 +27,7 @@ export async function unpackDebian(folder, packages, suite) {
 }
 
 /** Lists of another suite of the same archive, beside the machine's own. */
-async function listsOf(suite, place) {
+async function listsOf({ suite, architecture }, place) {
   const archives = await command(
     ['apt-get', 'indextargets', '--format', '$(REPO_URI) $(CODENAME)', 'Component: main'],
     place,
@@ -39,6 +39,10 @@ async function listsOf(suite, place) {
   mkdirSync(join(place, 'cache', 'archives', 'partial'), { recursive: true });
   writeFileSync(join(place, 'sources.list'), `deb ${archive.split(' ')[0]} ${suite} main\n`);
   const options = [
+    ['APT::Architecture', architecture],
+    ['APT::Architectures', architecture],
+    // What is installed here, and of another architecture, is no matter.
+    ['Dir::State::status', '/dev/null'],
     ['Dir::Etc::sourcelist', join(place, 'sources.list')],
     ['Dir::Etc::sourceparts', '/dev/null'],
     ['Dir::State::lists', join(place, 'lists')],

@@ -3,7 +3,7 @@ import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chooseTargets } from '../prebuilds/targets.mjs';
 import { bun, bunCommand, denoCommand, npm, pnpm, yarn1, yarn4 } from './managers.mjs';
-import { arm64, musl } from './platforms.mjs';
+import { glibcArm64, muslArm64, muslX64 } from './platforms.mjs';
 import { envOf, expectServed, install, prove, withProject } from './project.mjs';
 import { must } from './run.mjs';
 import { installTool, Missing, root, scriptOf } from './tools.mjs';
@@ -61,8 +61,9 @@ export const legs = {
   'yarn-4': managed(() => yarn4('4', 22, 'node-modules')),
   'yarn-4-pnp': managed(() => yarn4('4', 24, 'pnp')),
   bun: managed(() => bun('1', 24)),
-  'linux-x64-musl': shipped('linux-x64-musl', musl),
-  'linux-arm64-glibc': shipped('linux-arm64-glibc', arm64),
+  'linux-x64-musl': shipped('linux-x64-musl', muslX64),
+  'linux-arm64-glibc': shipped('linux-arm64-glibc', glibcArm64),
+  'linux-arm64-musl': shipped('linux-arm64-musl', muslArm64),
   'bun-runtime': elsewhere(async () => [await bunCommand('1')]),
   'deno-runtime': elsewhere(async () => [await denoCommand('2'), 'run', '--allow-all']),
   types,
