@@ -1,5 +1,5 @@
 // The legs of the suite, by name.
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chooseTargets } from '../prebuilds/targets.mjs';
 import { bun, bunCommand, denoCommand, npm, pnpm, yarn1, yarn4 } from './managers.mjs';
@@ -66,11 +66,31 @@ export const legs = {
   'linux-arm64-musl': shipped('linux-arm64-musl', muslArm64),
   'bun-runtime': elsewhere(async () => [await bunCommand('1')]),
   'deno-runtime': elsewhere(async () => [await denoCommand('2'), 'run', '--allow-all']),
+  readme,
   types,
   lint,
   fallback,
   build,
 };
+
+/** The README's first program, by its own words but for the port. */
+async function readme(tarball) {
+  const manager = await npm('11', 20);
+  const tsx = scriptOf(await installTool('tsx-4', 'tsx@4'), 'tsx');
+  const text = readFileSync(join(root, 'README.md'), 'utf8');
+  const program = /^```ts\n(.*?)^```/ms.exec(text)[1].replaceAll('9092', '0');
+  await withProject(async (folder) => {
+    await install(manager, folder, tarball, false);
+    const options = { cwd: folder, env: { ...envOf(manager), PREBUILDS_ONLY: '1' } };
+    await must([...manager.command, 'pkg', 'set', 'type=module'], options);
+    // The client ends the server, which would go on.
+    const client =
+      "\nimport ask from './ask.cjs';\nawait ask(server.address().port);\nawait server.close();\n";
+    writeFileSync(join(folder, 'server.ts'), program + client);
+    const { stdout, stderr } = await must([...manager.node, tsx, 'server.ts'], options);
+    if (!/port: \d+/.test(stdout) || stderr !== '') throw new Error(`${stdout}${stderr}`);
+  }, manager);
+}
 
 /** Type-checks a strict service against what is installed. */
 async function types(tarball) {
