@@ -187,6 +187,7 @@ describe('Mach-O', () => {
     arch: 'arm64',
     libraries: ['/usr/lib/libSystem.B.dylib'],
     exports: rules.exports,
+    name: '@rpath/odradek.node',
     macos: [11, 0],
     isSigned: true,
   } as const;
@@ -217,6 +218,9 @@ describe('Mach-O', () => {
     expect(problemsOf(machO({ ...good, exports }), rules)).toEqual([
       'exports _Znwm',
       'does not export node_api_module_get_api_version_v1',
+    ]);
+    expect(problemsOf(machO({ ...good, name: '/srv/odradek.node' }), rules)).toEqual([
+      'is named /srv/odradek.node',
     ]);
     expect(problemsOf(machO({ ...good, macos: [13, 1] }), rules)).toEqual([
       'needs macOS 13.1, newer than 11.0',

@@ -44,7 +44,7 @@ export function problemsOf(bytes, wanted) {
     bytes.length > wanted.maxBytes && `has ${bytes.length} bytes, more than ${wanted.maxBytes}`,
     ...(format === 'ELF' ? problemsOfElf(binary, wanted) : problemsOfMachO(binary, wanted)),
   ];
-  return problems.filter((problem) => problem !== false);
+  return problems.filter((problem) => typeof problem === 'string');
 }
 
 function problemsOfElf(binary, wanted) {
@@ -78,6 +78,8 @@ function problemsOfMachO(binary, wanted) {
   const floor = binary.macosFloor;
   return [
     !binary.isMacos && 'is not for macOS',
+    // A path of the machine that made it.
+    binary.name?.startsWith('/') && `is named ${binary.name}`,
     floor !== null &&
       compareVersions(floor, wanted.macosFloor) > 0 &&
       `needs macOS ${floor}, newer than ${wanted.macosFloor}`,

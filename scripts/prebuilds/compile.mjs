@@ -48,8 +48,10 @@ function readAddon(root, os) {
       ...all('ldflags')
         .filter((flag) => !flag.startsWith('-static-lib'))
         .map((flag) => flag.replace('<(module_root_dir)/', '')),
-      // Node's functions are in the process that loads it.
-      ...(os === 'mac' ? ['-Wl,-undefined,dynamic_lookup'] : []),
+      // Node's functions are in the process that loads it. Its own name would be the path of the output.
+      ...(os === 'mac'
+        ? ['-Wl,-undefined,dynamic_lookup', '-Wl,-install_name,@rpath/odradek.node']
+        : []),
     ],
   };
 }

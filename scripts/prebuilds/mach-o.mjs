@@ -9,6 +9,7 @@ const machines = new Map([
 const types = { dylib: 6, bundle: 8 };
 const command = {
   loadDylib: 0x0c,
+  idDylib: 0x0d,
   loadWeakDylib: 0x80000018,
   reexportDylib: 0x8000001f,
   rpath: 0x8000001c,
@@ -31,11 +32,13 @@ export function readMachO(bytes) {
   const commands = readCommands(bytes);
   const of = (...kinds) => commands.filter(({ kind }) => kinds.includes(kind));
   const build = of(command.buildVersion)[0];
+  const id = of(command.idDylib)[0];
   const cpu = bytes.readUInt32LE(4);
   return {
     format: 'Mach-O',
     arch: machines.get(cpu) ?? `CPU ${cpu}`,
     isShared: Object.values(types).includes(bytes.readUInt32LE(12)),
+    name: id === undefined ? null : stringOf(bytes, id.at),
     libraries: of(...libraryCommands).map(({ at }) => stringOf(bytes, at)),
     searchPaths: of(command.rpath).map(({ at }) => stringOf(bytes, at)),
     isMacos: build !== undefined && bytes.readUInt32LE(build.at + 8) === platformMacos,

@@ -5,6 +5,7 @@ export interface MachO {
   exports: readonly string[];
   macos: readonly [number, number];
   rpath?: string;
+  name?: string;
   isSigned: boolean;
 }
 
@@ -12,6 +13,7 @@ export interface MachO {
 export function machO(made: MachO): Buffer {
   const commands = [
     ...made.libraries.map((path) => withString(0x0c, path, [2, 0, 0])),
+    ...(made.name === undefined ? [] : [withString(0x0d, made.name, [2, 0, 0])]),
     ...(made.rpath === undefined ? [] : [withString(0x8000001c, made.rpath, [])]),
     words(0x32, 24, 1, (made.macos[0] << 16) | (made.macos[1] << 8), 0, 0),
     ...(made.isSigned ? [words(0x1d, 16, 0, 0)] : []),
