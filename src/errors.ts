@@ -52,6 +52,10 @@ export const errorCodes = {
   ERR_ODRADEK_HANDLER_TIMEOUT: 'The handler took too long',
   /** The reactor lost a thread or its poller. Emitted as `fatal`. */
   ERR_ODRADEK_REACTOR_LOST: 'The reactor lost one of its loops',
+  /** `odradek build` failed; `cause` has the system error, where there is one. */
+  ERR_ODRADEK_BUILD: 'The native transport could not be built',
+  /** `odradek build` found no node-gyp. */
+  ERR_ODRADEK_NO_NODE_GYP: 'node-gyp was not found',
 } as const;
 
 export type ErrorCode = keyof typeof errorCodes;

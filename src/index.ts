@@ -23,6 +23,7 @@ export type {
   ProcessorMetrics,
   TransportMetrics,
 } from './metrics.js';
+export { isNativeAvailable, nativeUnavailabilityCause } from './native-availability.js';
 export type {
   ConnectDecision,
   Handler,
@@ -39,5 +40,4 @@ export {
   SocketServer,
 } from './socket-server.js';
 export type { TimeoutOptions } from './timeouts.js';
-export { isNativeAvailable, nativeUnavailabilityCause } from './transport/native/binding.js';
 export type { Address } from './transport.js';

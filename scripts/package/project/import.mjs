@@ -1,0 +1,4 @@
+import * as odradek from 'odradek';
+import prove from './prove.cjs';
+
+await prove(odradek);

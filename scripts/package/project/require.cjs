@@ -1,0 +1,1 @@
+require('./prove.cjs')(require('odradek'));
