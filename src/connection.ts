@@ -71,6 +71,8 @@ class Extras<State> {
   endCode: CloseCode | undefined = undefined;
   abortReason: Error | undefined = undefined;
   watched: Set<ServerRequest<State>> | null = null;
+  /** Throttles whose end the transport has not told. */
+  throttles = 0;
 }
 
 /**
@@ -224,6 +226,26 @@ export class ServerConnection<State = unknown> implements Connection<State> {
   /** It is answered. */
   unwatch(request: ServerRequest<State>): void {
     if (this.#extras !== null) this.#extras.watched?.delete(request);
+  }
+
+  /** For so many whole milliseconds nothing is read, and no further request is started. */
+  throttle(ms: number): void {
+    if (ms > 0 && !this.closing && !this.ended) this.#transport.throttle(this, ms);
+  }
+
+  /** No further request is started until then. */
+  get isThrottled(): boolean {
+    return this.#extras !== null && this.#extras.throttles > 0;
+  }
+
+  /** The transport will say when it has ended. */
+  throttleBegan(): void {
+    this.#more.throttles++;
+  }
+
+  throttleEnded(count: number): void {
+    const more = this.#more;
+    more.throttles = Math.max(0, more.throttles - count);
   }
 
   setFraming(framing: Framing): void {

@@ -225,6 +225,10 @@ Command Tables::readCommand(uint32_t index, Block* slab, napi_value larges, napi
         command.reason = CloseReason::kOutOfMemory;
       }
       break;
+    case crossing::kThrottle:
+      command.kind = Command::Kind::kThrottle;
+      command.length = length;
+      break;
     default:
       ODRADEK_REQUIRE(false);
   }

@@ -118,6 +118,7 @@ void Processor::poll() {
   noteSeen(count);
   now_ns_ = clock_.now();
   if (memory_.tidyDueNs() <= now_ns_) memory_.tidy(now_ns_);
+  endDueThrottles();
   for (int i = 0; i < count; i++) noteEvent(events_[static_cast<size_t>(i)]);
   serveReady();
 }
@@ -147,9 +148,9 @@ void Processor::processCompletedSends() {
   for (Channel* channel : completed_sends_) {
     channel->in_completed_sends = false;
     const bool has_place = channel->outstanding < channel->max_in_flight;
-    if (has_place && channel->mute == MuteState::kMutedAndResponsePending) {
+    if (has_place && isResponsePending(channel->mute)) {
       channel->on(MuteEvent::kResponseSent);
-      channel->mute = MuteState::kNotMuted;
+      if (channel->mute == MuteState::kMuted) channel->mute = MuteState::kNotMuted;
     }
     startClock(*channel);
     // Where it was not muted, what is held may be a broken frame, to be judged now.
@@ -263,7 +264,8 @@ int64_t Processor::pollTimeout() {
   if (is_owing || !ready_.empty() || !disconnected_.empty() || sweep_at_ns_ != 0) return 0;
   const Channel* lingerer = firstLingerer();
   const int64_t linger_ns = lingerer == nullptr ? INT64_MAX : lingerer->since_ns + kLingerNs;
-  const int64_t due_ns = std::min({linger_ns, sweep_due_ns_, memory_.tidyDueNs()});
+  const int64_t due_ns =
+      std::min({linger_ns, sweep_due_ns_, memory_.tidyDueNs(), throttles_.dueNs()});
   if (due_ns == INT64_MAX) return -1;
   return std::max<int64_t>(due_ns - clock_.now(), 0);
 }
@@ -325,7 +327,9 @@ void Processor::drainIfAsked() {
   applyCommands();
   draining_ = true;
   for (auto& channel : slots_) {
-    if (channel != nullptr) finishIfDone(*channel);
+    if (channel == nullptr) continue;
+    endThrottles(*channel);
+    finishIfDone(*channel);
   }
 }
 
@@ -485,6 +489,7 @@ void Processor::closeAll(CloseReason reason) {
   for (auto& channel : slots_) {
     if (channel == nullptr) continue;
     if (channel->reason == CloseReason::kNone) channel->reason = reason;
+    if (isThrottled(channel->mute)) endThrottle(*channel);
     closeDescriptor(*channel);
     // Threads of a pool have requests of it, though they may have said nothing about it yet.
     if (channel->outstanding > 0) channel->handler_places = UINT64_MAX;
@@ -495,6 +500,7 @@ void Processor::closeAll(CloseReason reason) {
     reportClosed(*channel);
     freeSlot(*channel);
   }
+  throttles_ = {};
   tellKept();
   giveMemory();
   memory_pool_.forget(*this);

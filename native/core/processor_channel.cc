@@ -103,6 +103,9 @@ void Processor::apply(Command& command) {
     case Command::Kind::kSetFraming:
       applySetFraming(*channel, command);
       break;
+    case Command::Kind::kThrottle:
+      applyThrottle(*channel, command);
+      break;
   }
 }
 
@@ -458,6 +461,7 @@ void Processor::beginClose(Channel& channel, CloseReason reason) {
   if (channel.life != Channel::Life::kOpen) return;
   channel.life = Channel::Life::kClosing;
   channel.reason = reason;
+  endThrottles(channel);
   dropInput(channel);
   finishIfDone(channel);
 }
@@ -529,6 +533,7 @@ void Processor::fail(Channel& channel, CloseReason reason, int error) {
 
 void Processor::closeSocket(Channel& channel) {
   dropInput(channel);
+  endThrottles(channel);
   closeDescriptor(channel);
   channel.life = Channel::Life::kDead;
   if (channel.outstanding == 0) markDisconnected(channel);

@@ -72,7 +72,7 @@ void Handlers::deliver(const Request& request) {
 void Handlers::startAll(Session& session) {
   if (session.is_switching && session.is_last_here && !session.is_closing) switchFraming(session);
   while (!session.queue.empty() && !session.is_in_work && !session.is_closing &&
-         !session.is_switching) {
+         !session.is_switching && session.throttles == 0) {
     start(session);
   }
   if (session.is_closing) discardAll(session);
@@ -148,9 +148,23 @@ void Handlers::answer(Session& session) {
   }
 }
 
+// request.throttle()
+void Handlers::throttle(Session& session) {
+  Command command;
+  command.kind = Command::Kind::kThrottle;
+  command.channel = session.id;
+  const auto ms = stage_.random.pick<uint32_t>({0, 1, 20, 500, 3000});
+  session.throttles++;
+  session.client->throttled(stage_.kernel.clock.now() + ms * int64_t{1'000'000});
+  stage_.trace.note("client %u is throttled for %u ms", session.client->number(), ms);
+  command.length = ms;
+  give(std::move(command), "");
+}
+
 void Handlers::answerByBytes(Session& session, Command command) {
   const std::string bytes = makeReply(session);
   session.client->replied(bytes);
+  if (stage_.plan.throttles > 0 && stage_.random.chance(stage_.plan.throttles)) throttle(session);
   if (stage_.random.chance(100)) {
     // Parts of one reply: the first settles nothing.
     Command part = command;
@@ -278,7 +292,7 @@ void Handlers::answerLate(bool with_never) {
 
 void Handlers::give(Command command, std::string_view bytes) {
   command.offset = static_cast<uint32_t>(slab_.size());
-  command.length = static_cast<uint32_t>(bytes.size());
+  if (!bytes.empty()) command.length = static_cast<uint32_t>(bytes.size());
   slab_ += bytes;
   const bool is_plain = command.kind == Command::Kind::kReply && !command.notify &&
                         !command.discarded && command.settles > 0 &&
@@ -319,7 +333,7 @@ void Handlers::flush() {
   for (Command& command : commands_) {
     CommandBatch*& batch = batches[command.channel.processor];
     if (batch == nullptr) batch = new CommandBatch();
-    if (slab != nullptr && command.length > 0) {
+    if (slab != nullptr && command.kind != Command::Kind::kThrottle && command.length > 0) {
       slab->retain();
       command.block = slab;
     }
@@ -366,6 +380,9 @@ void Handlers::takeEvents() {
       case Event::Kind::kHeld:
         held(*event);
         break;
+      case Event::Kind::kThrottleEnded:
+        throttleEnded(*event);
+        break;
       case Event::Kind::kFatal:
         fatals_++;
         break;
@@ -388,6 +405,25 @@ void Handlers::held(const Event& event) {
   session.held_at = event.count;
   session.is_last_here = session.next_sequence == event.count;
   touched_.push_back(&session);
+}
+
+void Handlers::throttleEnded(const Event& event) {
+  const auto found = sessions_.find(keyOf(event.channel));
+  if (found == sessions_.end()) return;
+  Session& session = *found->second;
+  SIM_CHECK(stage_.trace, "throttle-told-once", event.count <= session.throttles,
+            "client %u: %u throttles have ended, there were %u", session.client->number(),
+            event.count, session.throttles);
+  session.throttles -= event.count;
+  if (session.throttles == 0) touched_.push_back(&session);
+}
+
+void Handlers::checkNobodyThrottled() const {
+  for (const auto& [key, session] : sessions_) {
+    SIM_CHECK(stage_.trace, "nothing-waits", session->throttles == 0,
+              "client %u: the end of %u throttles was never told", session->client->number(),
+              session->throttles);
+  }
 }
 
 void Handlers::opened(const Event& event) {

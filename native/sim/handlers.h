@@ -58,6 +58,8 @@ class Handlers final : public Consumer {
   void stopped() { was_stopped_ = true; }
   void lost() { was_lost_ = true; }
 
+  // With nothing to do every throttle has ended, and was told so.
+  void checkNobodyThrottled() const;
   // After every loop has ended.
   void checkEnd() const;
   uint64_t opened() const { return opened_; }
@@ -83,6 +85,8 @@ class Handlers final : public Consumer {
     // Where the core stopped to cut, once it has said so.
     std::optional<uint32_t> held_at;
     bool is_switching = false;
+    // Nothing is begun until as many have ended.
+    uint32_t throttles = 0;
     bool is_closing = false;
     bool is_accepted = true;
     bool is_cut = false;
@@ -105,6 +109,7 @@ class Handlers final : public Consumer {
   void closed(const Event& event);
   void sent(const Event& event);
   void held(const Event& event);
+  void throttleEnded(const Event& event);
   void deliver(const Request& request);
   void accept(Session& session);
   void startAll(Session& session);
@@ -113,6 +118,7 @@ class Handlers final : public Consumer {
   void answer(Session& session);
   void answerByBytes(Session& session, Command command);
   void answerByClose(Session& session, Command command);
+  void throttle(Session& session);
   void discardAll(Session& session);
   void settleFront(Session& session, Command command, std::string_view bytes);
   std::string makeReply(const Session& session);

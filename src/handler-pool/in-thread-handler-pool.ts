@@ -88,6 +88,8 @@ export class InThreadHandlerPool<State> {
       // Requests are settled in their order, those without an answer too.
       if (connection.inFlight > 0) connection.enqueue(request);
       else this.#transport.discard(request);
+    } else if (connection.isThrottled) {
+      connection.enqueue(request);
     } else {
       this.#start(request);
     }
@@ -205,14 +207,15 @@ export class InThreadHandlerPool<State> {
   /** Starts what waits behind an answered request, until as many as allowed take their time. */
   #startNext(connection: ServerConnection<State>): void {
     while (connection.inFlight < this.#most && !connection.connecting && !connection.closing) {
+      if (connection.isThrottled) return;
       const next = connection.dequeue();
       if (next === undefined) return;
       this.#start(next);
     }
   }
 
-  /** `onConnect` has settled: start what came in the meantime. */
-  connected(connection: ServerConnection<State>): void {
+  /** `onConnect` has settled, or a throttle has ended: start what came in the meantime. */
+  resume(connection: ServerConnection<State>): void {
     this.#startNext(connection);
     this.#scheduleFlush();
   }

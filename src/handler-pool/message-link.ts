@@ -178,6 +178,7 @@ export class MessageLink<State> implements HandlerLink {
       if (call === undefined) return;
       if (message.kind === 'watchSignal') this.#watchSignal(call);
       else if (message.kind === 'watchSent') this.#watchSent(call);
+      else if (message.kind === 'throttle') call.request.connection.throttle(message.ms);
       else this.#setFraming(call, message.framing);
     }
   }

@@ -62,6 +62,7 @@ export type FromHandler =
   | { readonly kind: 'mistake'; readonly error: PackedError }
   | { readonly kind: 'watchSignal'; readonly id: number }
   | { readonly kind: 'watchSent'; readonly id: number }
+  | { readonly kind: 'throttle'; readonly id: number; readonly ms: number }
   | { readonly kind: 'close'; readonly connection: number; readonly detail: string | undefined }
   /** Where it is refused, the request fails for that. */
   | { readonly kind: 'setFraming'; readonly id: number; readonly framing: Framing };

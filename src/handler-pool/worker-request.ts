@@ -2,6 +2,7 @@ import type { Connection } from '../connection.js';
 import { describe, OdradekError } from '../errors.js';
 import { type Framing, isFraming } from '../framing.js';
 import type { Request, SentOutcome } from '../request.js';
+import { checkThrottle, throttledTooLate } from '../throttle.js';
 import { unpackError } from './error-crossing.js';
 import type {
   ConnectionFacts,
@@ -107,6 +108,12 @@ export class WorkerRequest implements Request {
       else this.#say({ kind: 'watchSent', id: this.id });
     }
     return this.#sent.promise;
+  }
+
+  throttle(ms: number): void {
+    const wholeMs = checkThrottle(ms);
+    if (this.returned) throw throttledTooLate();
+    this.#say({ kind: 'throttle', id: this.id, ms: wholeMs });
   }
 
   /** Whether the server's thread will have a word to say after the answer. */

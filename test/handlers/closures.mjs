@@ -42,6 +42,14 @@ const deeds = {
     request.sent.then((outcome) => say({ kind: 'sent', call, outcome }));
     return {};
   },
+  throttle: ({ ms }, { request }) => {
+    try {
+      request.throttle(ms);
+      return {};
+    } catch ({ code, message }) {
+      return { error: { code, message } };
+    }
+  },
   close: ({ connection, detail }) => {
     connections.get(connection).close(detail);
     return {};

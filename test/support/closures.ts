@@ -59,6 +59,7 @@ type FromThread =
 type ToThread =
   | { kind: 'returned' | 'settled'; call: number; outcome: Outcome }
   | { kind: 'do'; what: 'signal' | 'sent'; call: number }
+  | { kind: 'do'; what: 'throttle'; call: number; ms: number }
   | { kind: 'do'; what: 'close'; connection: string; detail: string | undefined }
   | { kind: 'do'; what: 'setFraming'; connection: string; framing: Framing; isFrozen: boolean };
 
@@ -338,6 +339,11 @@ class ClosureRequest<State> implements Request<State> {
       this.#thread.do({ kind: 'do', what: 'sent', call: this.#call });
     }
     return this.#sent;
+  }
+
+  throttle(ms: number): void {
+    const { error } = this.#thread.do({ kind: 'do', what: 'throttle', call: this.#call, ms });
+    if (error !== undefined) throw new OdradekError(error.code, error.message);
   }
 
   abort({ code, message }: Reason): void {

@@ -59,6 +59,8 @@ export interface ChannelHost<State> {
   dropQueued(channel: JsChannel<State>): ServerRequest<State>[];
   /** Calls the channel's {@link JsChannel.flush} with the next flush. */
   markDirty(channel: JsChannel<State>): void;
+  /** What was received before may be started. */
+  throttleEnded(channel: JsChannel<State>): void;
   lost(channel: JsChannel<State>): void;
   /** Its descriptor is free. */
   release(channel: JsChannel<State>): void;
@@ -114,6 +116,7 @@ export class JsChannel<State = unknown>
   /** Bytes of the memory pool that it has: in the decoder, and of frames that are not settled. */
   #memory = 0;
   #lingerTimer: NodeJS.Timeout | undefined;
+  #throttle: { readonly until: number; readonly timer: NodeJS.Timeout } | null = null;
   /** What the kernel had not taken when somebody last looked. */
   #unsent = 0;
 
@@ -160,7 +163,7 @@ export class JsChannel<State = unknown>
 
   /** Whether a frame is there to be made a request. */
   hasFrame(): boolean {
-    return !this.#inputOver && this.#decoder.find();
+    return !this.#inputOver && this.#throttle === null && this.#decoder.find();
   }
 
   /** Whether as many frames were made requests as may be on their way at once. */
@@ -259,9 +262,39 @@ export class JsChannel<State = unknown>
     this.flush();
   }
 
+  /** Kafka's StartThrottling: reads nothing for so many milliseconds. */
+  muteFor(ms: number): void {
+    this.#host.counters.requestsThrottledTotal++;
+    if (this.#phase !== 'open' || this.#ending !== null) return;
+    const until = performance.now() + ms;
+    if (this.#throttle === null) {
+      this.#host.counters.connectionsThrottled++;
+      this.throttleBegan();
+    } else if (this.#throttle.until >= until) {
+      return;
+    }
+    clearTimeout(this.#throttle?.timer);
+    const timer = setTimeout(() => {
+      this.#endThrottle();
+      this.flush();
+    }, ms).unref();
+    this.#throttle = { until, timer };
+  }
+
+  /** Kafka's EndThrottling; at the latest when the connection begins to end. */
+  #endThrottle(): void {
+    if (this.#throttle === null) return;
+    clearTimeout(this.#throttle.timer);
+    this.#throttle = null;
+    this.#host.counters.connectionsThrottled--;
+    this.#startClock();
+    this.#host.throttleEnded(this);
+  }
+
   /** Reads nothing more, and ends the connection as soon as everything received is answered. */
   drain(): void {
     this.#inputOver = true;
+    this.#endThrottle();
     if (this.#phase === 'opening' || this.#phase === 'open') {
       this.#ending ??= { code: 'SERVER_CLOSED' };
     }
@@ -336,6 +369,7 @@ export class JsChannel<State = unknown>
 
   #cutWith(ending: Ending): void {
     this.#inputOver = true;
+    this.#endThrottle();
     if (this.#cut || (this.#phase !== 'open' && this.#phase !== 'opening')) return;
     this.#cut = true;
     this.#ending = ending;
@@ -353,7 +387,7 @@ export class JsChannel<State = unknown>
         return;
       case 'open':
         if (this.#writer.isIdle && (this.#unsettled === 0 || this.#cut)) {
-          if (this.#ending === null) this.#readOn();
+          if (this.#ending === null && this.#throttle === null) this.#readOn();
           if (this.#ending !== null) this.#shutDown();
         } else if (!this.#isMuted && this.#ending === null) {
           this.#readAhead();
@@ -369,8 +403,9 @@ export class JsChannel<State = unknown>
     }
   }
 
-  /** As many requests as may be are in flight, or their replies on the way to the kernel. */
+  /** Throttled; or as many requests as may be are in flight, or their replies on the way to the kernel. */
   get #isMuted(): boolean {
+    if (this.#throttle !== null) return true;
     if (this.#maxInFlight === 1) return this.#unsettled > 0 || !this.#writer.isIdle;
     return this.#unsettled + this.#writer.unwritten >= this.#maxInFlight;
   }
@@ -414,6 +449,7 @@ export class JsChannel<State = unknown>
 
   #report(): void {
     this.#become('closed');
+    this.#endThrottle();
     clearTimeout(this.#lingerTimer);
     this.#inputOver = true;
     this.#dropInput();
@@ -516,6 +552,7 @@ export class JsChannel<State = unknown>
   /** What was owed is owed no more; what was received is still handled. */
   #lose(ending: Ending): void {
     this.#become('gone');
+    this.#endThrottle();
     this.#ending = ending;
     this.#writer.refuse(ending.code);
     this.#host.lost(this);

@@ -169,6 +169,14 @@ export class JsProcessor<State> implements ChannelHost<State> {
     }
   }
 
+  throttleEnded(channel: JsChannel<State>): void {
+    // What it begins may do anything: not in the midst of what has ended the throttle.
+    queueMicrotask(() => {
+      channel.throttleEnded(1);
+      if (!channel.isThrottled) this.#events.throttleEnded(channel);
+    });
+  }
+
   lost(channel: JsChannel<State>): void {
     this.#events.connectionReset(channel);
   }

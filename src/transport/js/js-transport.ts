@@ -142,6 +142,10 @@ export class JsTransport<State = unknown> implements Transport<State> {
     (connection as JsChannel<State>).closeInOrder(ending);
   }
 
+  throttle(connection: ServerConnection<State>, ms: number): void {
+    (connection as JsChannel<State>).muteFor(ms);
+  }
+
   setFraming(
     connection: ServerConnection<State>,
     framing: Framing,
@@ -198,6 +202,8 @@ export class JsTransport<State = unknown> implements Transport<State> {
       memoryPoolAvailable: memory.available,
       memoryPoolUsed: memory.used,
       memoryPoolDepletedMs: memory.depletedMs,
+      requestsThrottledTotal: counters.requestsThrottledTotal,
+      connectionsThrottled: counters.connectionsThrottled,
       processors: [
         {
           id: 0,

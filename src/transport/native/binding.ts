@@ -95,6 +95,8 @@ export interface NativeProcessorCounters {
   waitingForMemory: number;
   strayReplies: number;
   evicted: number;
+  throttles: number;
+  throttled: number;
   idleUs: number;
 }
 

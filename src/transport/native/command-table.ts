@@ -11,7 +11,7 @@ import {
   slabBytes,
 } from './crossing.js';
 
-const { reply, replyLarge, accept, close, hold, setFraming } = commandKinds;
+const { reply, replyLarge, accept, close, hold, setFraming, throttle } = commandKinds;
 const field = commandFields;
 
 /** A connection, as the core knows it. */
@@ -155,6 +155,13 @@ export class CommandTable {
   hold(connection: Target): void {
     this.#begin(hold, connection);
     this.#open = null;
+  }
+
+  /** Nothing is read for so long; an event says when that is over. */
+  throttle(connection: Target, ms: number): void {
+    const at = this.#begin(throttle, connection);
+    this.#open = null;
+    this.#table[at + field.length] = ms;
   }
 
   /** `unread` are to be cut by `framing`; they were `count` requests. */

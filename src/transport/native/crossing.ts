@@ -41,7 +41,7 @@ export const commandFields = {
   settles: 5,
   /** In the reply slab; for large parts and `setFraming` the index among the large parts. */
   offset: 6,
-  /** For `setFraming` the index among the framings. */
+  /** For `setFraming` the index among the framings, for `throttle` milliseconds. */
   length: 7,
 } as const;
 
@@ -52,6 +52,7 @@ export const commandKinds = {
   close: 3,
   hold: 4,
   setFraming: 5,
+  throttle: 6,
 } as const;
 
 export const commandFlags = { discarded: 1, notify: 2 } as const;
@@ -66,9 +67,10 @@ export const eventKinds = {
   closed: 3,
   sent: 4,
   held: 5,
-  acceptError: 6,
-  fatal: 7,
-  left: 8,
+  throttleEnded: 6,
+  acceptError: 7,
+  fatal: 8,
+  left: 9,
 } as const;
 
 export const framingKinds = {

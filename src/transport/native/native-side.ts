@@ -52,7 +52,7 @@ export type SideSettings<State> = Pick<
 /** What this side tells whoever runs the handlers. */
 export type SideEvents<State> = Pick<
   TransportEvents<State>,
-  'requestReceived' | 'turnEnded' | 'connectionReset'
+  'requestReceived' | 'turnEnded' | 'connectionReset' | 'throttleEnded'
 >;
 
 /**
@@ -272,6 +272,15 @@ export abstract class NativeSide<State> {
     else if (event.kind === eventKinds.cut) connection.cut(closeCodeOf(event.reason));
     else if (event.kind === eventKinds.held) this.#held(connection, event.count);
     else if (event.kind === eventKinds.sent) this.#sent(connection, event);
+    else if (event.kind === eventKinds.throttleEnded) this.#throttleEnded(connection, event.count);
+  }
+
+  #throttleEnded(connection: NativeConnection<State>, count: number): void {
+    const wasHeld = connection.isThrottled;
+    connection.throttleEnded(count);
+    if (!wasHeld || connection.isThrottled) return;
+    this.#startClock(connection);
+    this.events.throttleEnded(connection);
   }
 
   #held(connection: NativeConnection<State>, sequence: number): void {
@@ -393,6 +402,18 @@ export abstract class NativeSide<State> {
     if (detail !== undefined || connection.extras !== null) connection.more.closeDetail = detail;
     this.commands?.close(connection, code);
     this.flushSoon();
+  }
+
+  throttle(connection: NativeConnection<State>, ms: number): void {
+    if (this.commands === null) return;
+    this.commands.throttle(connection, ms);
+    if (this.holdsBack(connection)) connection.throttleBegan();
+    this.flushSoon();
+  }
+
+  /** Whether what has crossed of a throttled connection waits here. */
+  protected holdsBack(_connection: NativeConnection<State>): boolean {
+    return true;
   }
 
   setFraming(

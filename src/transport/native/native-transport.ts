@@ -385,14 +385,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     const acceptors = counters?.acceptors ?? [];
     const { queuedMaxRequestBytes } = this.#settings.limits.current.memory;
     const memoryPoolUsed = counters?.memoryUsed ?? 0;
-    type Name =
-      | 'closed'
-      | 'requests'
-      | 'responses'
-      | 'waitingForRoom'
-      | 'waitingForMemory'
-      | 'evicted';
-    const sum = (name: Name) => processors.reduce((total, processor) => total + processor[name], 0);
+    const sum = (name: ProcessorTotal) =>
+      processors.reduce((total, processor) => total + processor[name], 0);
     return {
       connections: this.#open,
       connectionsAcceptedTotal: acceptors.reduce((total, { accepted }) => total + accepted, 0),
@@ -410,6 +404,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       memoryPoolAvailable: queuedMaxRequestBytes - memoryPoolUsed,
       memoryPoolUsed,
       memoryPoolDepletedMs: (counters?.memoryDepletedUs ?? 0) / 1000,
+      requestsThrottledTotal: sum('throttles'),
+      connectionsThrottled: sum('throttled'),
       listeners: acceptors.map((acceptor, index) => ({
         name: this.#settings.listeners[index]?.name ?? '',
         connections: acceptor.connections,
@@ -447,6 +443,17 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     this.#native?.unref();
   }
 }
+
+/** What is the sum of its processors'. */
+type ProcessorTotal =
+  | 'closed'
+  | 'requests'
+  | 'responses'
+  | 'waitingForRoom'
+  | 'waitingForMemory'
+  | 'evicted'
+  | 'throttles'
+  | 'throttled';
 
 /** What a frame did wrong, in the words that the js transport has for it. */
 function brokenFraming(code: CloseCode, framing: Framing, event: NativeEvent): string | undefined {
