@@ -75,6 +75,16 @@ export interface Transport<State = unknown> {
   /** Closes a connection in order: what was given before leaves first. */
   close(connection: ServerConnection<State>, code: CloseCode, detail?: string): void;
 
+  /** From how many unsent bytes on `connection.send()` says so. */
+  readonly sendHighWaterMarkBytes: number;
+
+  /**
+   * Sends bytes that answer no request, framed by the connection's framer and read before the call
+   * returns; how many of its bytes have not left, as far as is known. The connection's `left()` hears
+   * of it when they do.
+   */
+  send(connection: ServerConnection<State>, bytes: Uint8Array | readonly Uint8Array[]): number;
+
   /**
    * Reads nothing of the connection for so many milliseconds, or until the connection or the server
    * begins to end. {@link TransportEvents.throttleEnded} says when, if the connection's
@@ -118,7 +128,7 @@ export interface Transport<State = unknown> {
 /** As much of a transport as a connection needs. */
 export type ConnectionTransport<State> = Pick<
   Transport<State>,
-  'close' | 'discard' | 'setFraming' | 'throttle'
+  'close' | 'discard' | 'setFraming' | 'throttle' | 'send' | 'sendHighWaterMarkBytes'
 >;
 
 /** As much of it as whoever runs the handlers needs. */

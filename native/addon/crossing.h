@@ -66,6 +66,7 @@ inline constexpr uint32_t kNoPart = 0xffff'ffff;
 enum CommandFlag : uint32_t {
   kFlagDiscarded = 1,
   kFlagNotify = 2,
+  kFlagPush = 4,
 };
 
 }  // namespace odradek::crossing

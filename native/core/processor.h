@@ -250,6 +250,7 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   void applyCommands();
   void apply(Command& command);
   void applyReply(Channel& channel, Command& command);
+  void applyPush(Channel& channel, const Command& command);
   void giveReply(Channel& channel, const Segment& segment, CloseReason reason);
   void applyClose(Channel& channel, const Command& command);
   void applyHold(Channel& channel, const Command& command);

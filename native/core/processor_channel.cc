@@ -103,6 +103,9 @@ void Processor::apply(Command& command) {
     case Command::Kind::kSetFraming:
       applySetFraming(*channel, command);
       break;
+    case Command::Kind::kPush:
+      applyPush(*channel, command);
+      break;
     case Command::Kind::kThrottle:
       applyThrottle(*channel, command);
       break;
@@ -147,6 +150,20 @@ void Processor::applyReply(Channel& channel, Command& command) {
     kept_change_ -= static_cast<int32_t>(next.segment.settles);
     giveReply(channel, next.segment, next.reason);
   }
+}
+
+// Replies whose turn has not come were not given yet: it waits for none of them.
+void Processor::applyPush(Channel& channel, const Command& command) {
+  const Segment segment = {
+      .block = command.block,
+      .offset = command.offset,
+      .length = command.length,
+      .sequence = command.sequence,
+      .origin = command.origin,
+      .notify = command.notify,
+      .is_push = true,
+  };
+  giveReply(channel, segment, command.reason);
 }
 
 // Its turn has come.
@@ -445,7 +462,7 @@ void Processor::settle(Channel& channel, const Segment& segment, bool sent) {
   if (segment.block != nullptr) segment.block->release();
   if (segment.notify) {
     auto* event = new Event();
-    event->kind = Event::Kind::kSent;
+    event->kind = segment.is_push ? Event::Kind::kPushSent : Event::Kind::kSent;
     event->channel = channel.id;
     event->reason = channel.reason;
     event->count = segment.sequence;

@@ -54,6 +54,7 @@ struct Command {
     kClose,       // close with `reason` once what was given before has left
     kHold,        // cut nothing more, until kSetFraming; kHeld answers
     kSetFraming,  // cut everything that follows by `framing`; the bytes were cut wrongly: cut again
+    kPush,        // bytes that answer no request, behind what was given before
     kThrottle,    // read nothing for `length` milliseconds; kThrottleEnded answers
   };
 
@@ -61,7 +62,7 @@ struct Command {
   // kReply: close in order once this has left. kSetFraming: memory for `bytes` was refused.
   CloseReason reason = CloseReason::kNone;
   bool discarded = false;  // kReply: settled without an answer
-  bool notify = false;     // kReply: an event says whether it was sent
+  bool notify = false;     // kReply, kPush: an event says whether it was sent
   bool is_part = false;    // kReply: the next one of this connection settles `sequence`
   // Who gave it: 0 the server's own thread, else a handler pool's place + 1.
   uint32_t origin = 0;
@@ -96,6 +97,7 @@ struct Event {
     kCut,            // with a pool: it is closed for `reason`; what was not begun needs no handler
     kClosed,         // the socket is closed and every request settled
     kSent,           // the fate of a reply whose command asked for it
+    kPushSent,       // the same of a push
     kHeld,           // kHold was obeyed: no frame crosses behind those before `count`
     kThrottleEnded,  // answers `count` kThrottle of whoever is told
     kAcceptError,    // a listener could not accept: `error`
@@ -110,8 +112,8 @@ struct Event {
   // kOpened, kAcceptError: index of the listener. kOpened: the connection's index.
   uint32_t listener = 0;
   uint32_t index = 0;
-  // kClosed: requests without an answer. kSent: the sequence. kHeld: the next frame's sequence.
-  // kThrottleEnded: commands that it answers.
+  // kClosed: requests without an answer. kSent, kPushSent: the sequence. kHeld: the next frame's
+  // sequence. kThrottleEnded: commands that it answers.
   uint32_t count = 0;
   // kClosed: the length that broke the framing.
   int64_t declared = 0;

@@ -331,10 +331,28 @@ void HandlerPool::answer(Thread& thread, size_t index) {
   const bool is_throttled =
       !session->is_cut && stage_.plan.throttles > 0 && stage_.random.chance(stage_.plan.throttles);
   if (is_throttled) commands.push_back(throttle(thread, *session));
+  const bool is_pushed = !session->is_cut && !session->is_over && stage_.plan.pushes > 0 &&
+                         stage_.random.chance(stage_.plan.pushes);
+  if (is_pushed) commands.push_back(push(*session));
   std::string bytes;
   commands.push_back(makeReply(*session, held.request.sequence, &bytes));
   note(*session, commands.back(), bytes);
   give(thread, commands, bytes);
+}
+
+// connection.send(): no part of the reply that follows, nor does it wait for others' turn.
+Command HandlerPool::push(Session& session) {
+  std::string bytes;
+  appendLetters(bytes, 1 + stage_.random.below(60),
+                static_cast<uint32_t>(session.client->expectedBytes()), 'A');
+  session.client->replied(bytes);
+  Command command;
+  command.kind = Command::Kind::kPush;
+  command.channel = session.id;
+  command.block = Block::make(memory, bytes.size());
+  std::memcpy(command.block->data(), bytes.data(), bytes.size());
+  command.length = static_cast<uint32_t>(bytes.size());
+  return command;
 }
 
 // request.throttle()

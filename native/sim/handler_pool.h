@@ -150,6 +150,7 @@ class HandlerPool final : public CommandSink {
   void start(Thread& thread, Held& held, Session& session);
   void discard(Thread& thread, size_t index, Session& session);
   Command throttle(Thread& thread, Session& session);
+  Command push(Session& session);
   void answer(Thread& thread, size_t index);
   void answerGone(Thread& thread);
   Command makeReply(Session& session, uint32_t sequence, std::string* bytes);

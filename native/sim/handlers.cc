@@ -148,6 +148,21 @@ void Handlers::answer(Session& session) {
   }
 }
 
+// connection.send()
+void Handlers::push(Session& session) {
+  const std::string bytes = makeReply(session);
+  session.client->replied(bytes);
+  Command command;
+  command.kind = Command::Kind::kPush;
+  command.channel = session.id;
+  if (stage_.random.chance(500)) {
+    command.notify = true;
+    command.sequence = session.next_push++;
+    session.push_marks[command.sequence] = session.client->expectedBytes();
+  }
+  give(std::move(command), bytes);
+}
+
 // request.throttle()
 void Handlers::throttle(Session& session) {
   Command command;
@@ -162,6 +177,10 @@ void Handlers::throttle(Session& session) {
 }
 
 void Handlers::answerByBytes(Session& session, Command command) {
+  const auto may_push = [&] {
+    return stage_.plan.pushes > 0 && stage_.random.chance(stage_.plan.pushes);
+  };
+  if (may_push()) push(session);
   const std::string bytes = makeReply(session);
   session.client->replied(bytes);
   if (stage_.plan.throttles > 0 && stage_.random.chance(stage_.plan.throttles)) throttle(session);
@@ -172,6 +191,7 @@ void Handlers::answerByBytes(Session& session, Command command) {
     const size_t half = bytes.size() / 2;
     give(part, std::string_view(bytes).substr(0, half));
     settleFront(session, command, std::string_view(bytes).substr(half));
+    if (may_push()) push(session);
     return;
   }
   if (stage_.random.chance(100)) {
@@ -179,6 +199,7 @@ void Handlers::answerByBytes(Session& session, Command command) {
     session.sent_marks[command.sequence] = session.client->expectedBytes();
   }
   settleFront(session, command, bytes);
+  if (may_push()) push(session);
 }
 
 void Handlers::answerByClose(Session& session, Command command) {
@@ -377,6 +398,9 @@ void Handlers::takeEvents() {
       case Event::Kind::kSent:
         sent(*event);
         break;
+      case Event::Kind::kPushSent:
+        pushSent(*event);
+        break;
       case Event::Kind::kHeld:
         held(*event);
         break;
@@ -487,6 +511,21 @@ void Handlers::sent(const Event& event) {
   session.sent_marks.erase(mark);
 }
 
+void Handlers::pushSent(const Event& event) {
+  const auto found = sessions_.find(keyOf(event.channel));
+  SIM_CHECK(stage_.trace, "sent-told", found != sessions_.end(),
+            "the fate of a push of slot %u, which isn't open", event.channel.slot);
+  Session& session = *found->second;
+  const auto mark = session.push_marks.find(event.count);
+  SIM_CHECK(stage_.trace, "sent-told", mark != session.push_marks.end(),
+            "client %u: the fate of push %u was told already", session.client->number(),
+            event.count);
+  SIM_CHECK(stage_.trace, "sent-told", !event.ok || session.client->writtenBytes() >= mark->second,
+            "client %u: push %u is said to be sent after %zu of %zu bytes",
+            session.client->number(), event.count, session.client->writtenBytes(), mark->second);
+  session.push_marks.erase(mark);
+}
+
 void Handlers::closed(const Event& event) {
   const auto found = sessions_.find(keyOf(event.channel));
   SIM_CHECK(stage_.trace, "one-end", found != sessions_.end(),
@@ -503,10 +542,13 @@ void Handlers::closed(const Event& event) {
     session.ordered.insert(session.ordered.end(), end.ordered.begin(), end.ordered.end());
   }
   checkReason(session, event.reason);
-  SIM_CHECK(stage_.trace, "settled-before-end",
-            is_stopped || (session.queue.empty() && session.sent_marks.empty()),
-            "client %u: closed with %zu requests in hand, %zu replies' fates untold",
-            session.client->number(), session.queue.size(), session.sent_marks.size());
+  SIM_CHECK(
+      stage_.trace, "settled-before-end",
+      is_stopped ||
+          (session.queue.empty() && session.sent_marks.empty() && session.push_marks.empty()),
+      "client %u: closed with %zu requests in hand, %zu replies' and %zu pushes' fates untold",
+      session.client->number(), session.queue.size(), session.sent_marks.size(),
+      session.push_marks.size());
   session.client->closed(event, session.discarded, is_stopped);
   for (Held& held : session.queue) held.request.block->release();
   if (session.is_in_work) released_++;

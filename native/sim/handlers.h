@@ -92,6 +92,9 @@ class Handlers final : public Consumer {
     bool is_cut = false;
     std::vector<CloseReason> ordered;
     uint32_t discarded = 0;
+    // The same of pushes, by number.
+    std::map<uint32_t, size_t> push_marks;
+    uint32_t next_push = 0;
     // Replies whose fate is awaited, by sequence: how much must have been written if it was sent.
     std::map<uint32_t, size_t> sent_marks;
   };
@@ -108,6 +111,7 @@ class Handlers final : public Consumer {
   void opened(const Event& event);
   void closed(const Event& event);
   void sent(const Event& event);
+  void pushSent(const Event& event);
   void held(const Event& event);
   void throttleEnded(const Event& event);
   void deliver(const Request& request);
@@ -119,6 +123,7 @@ class Handlers final : public Consumer {
   void answerByBytes(Session& session, Command command);
   void answerByClose(Session& session, Command command);
   void throttle(Session& session);
+  void push(Session& session);
   void discardAll(Session& session);
   void settleFront(Session& session, Command command, std::string_view bytes);
   std::string makeReply(const Session& session);

@@ -104,6 +104,11 @@ void chooseThrottles(uint64_t seed, Plan& plan) {
   if (random.chance(300)) plan.throttles = random.pick<uint32_t>({20, 100, 500});
 }
 
+void choosePushes(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x70757368);
+  if (random.chance(300)) plan.pushes = random.pick<uint32_t>({20, 100, 500});
+}
+
 void chooseConnectionLimits(uint64_t seed, Plan& plan) {
   Random random(seed ^ 0x71756f74);
   if (!random.chance(600)) return;
@@ -162,6 +167,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   choosePool(seed, plan);
   chooseTimeouts(seed, plan);
   chooseThrottles(seed, plan);
+  choosePushes(seed, plan);
   // Half of the seeds let everybody in, and are told of room by themselves.
   if (seed % 2 == 1) {
     chooseConnectionLimits(seed, plan);

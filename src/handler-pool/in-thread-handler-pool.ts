@@ -2,6 +2,7 @@ import type { CloseCode } from '../close-reason.js';
 import type { ServerConnection } from '../connection.js';
 import { OdradekError } from '../errors.js';
 import type { Handler, Settings } from '../options.js';
+import { lengthOf } from '../push.js';
 import { type ReplyParts, takeReplyApart } from '../reply.js';
 import { ReplyOrder } from '../reply-order.js';
 import type { ServerRequest } from '../request.js';
@@ -246,7 +247,7 @@ export class InThreadHandlerPool<State> {
         parts = { bytes: value, close: false };
       } else {
         parts = takeReplyApart(value);
-        if (parts.bytes !== null) request.framer.check(byteLength(parts.bytes));
+        if (parts.bytes !== null) request.framer.check(lengthOf(parts.bytes));
       }
     } catch (error) {
       this.#failed(request, error);
@@ -293,7 +294,7 @@ export class InThreadHandlerPool<State> {
     if (value !== undefined) {
       try {
         parts = takeReplyApart(value);
-        if (parts.bytes !== null) request.framer.check(byteLength(parts.bytes));
+        if (parts.bytes !== null) request.framer.check(lengthOf(parts.bytes));
       } catch (error) {
         parts = null;
         this.#reportError(error, request);
@@ -362,11 +363,4 @@ export class InThreadHandlerPool<State> {
     this.#flushScheduled = false;
     this.#transport.flush();
   };
-}
-
-function byteLength(bytes: Uint8Array | readonly Uint8Array[]): number {
-  if (bytes instanceof Uint8Array) return bytes.length;
-  let length = 0;
-  for (const part of bytes) length += part.length;
-  return length;
 }

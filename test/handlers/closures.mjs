@@ -50,6 +50,20 @@ const deeds = {
       return { error: { code, message } };
     }
   },
+  send: ({ connection, bytes }) => {
+    try {
+      return { takesMore: connections.get(connection).send(bytes) };
+    } catch ({ code, message }) {
+      return { error: { code, message } };
+    }
+  },
+  drained: ({ connection, wait }) => {
+    connections
+      .get(connection)
+      .drained()
+      .then(() => say({ kind: 'drained', wait }));
+    return {};
+  },
   close: ({ connection, detail }) => {
     connections.get(connection).close(detail);
     return {};

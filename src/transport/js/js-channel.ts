@@ -155,7 +155,7 @@ export class JsChannel<State = unknown>
     this.#become('open');
     this.#startClock();
     if (greeting !== null) {
-      this.#give(() => this.#writer.greet(this.framer, greeting));
+      this.#give(() => this.#writer.push(this.framer, greeting));
       this.#host.markDirty(this);
     }
     this.#resume();
@@ -251,7 +251,8 @@ export class JsChannel<State = unknown>
 
   /** Writes what was given. False while the kernel has not taken all of it. */
   flush(): boolean {
-    if (this.#phase === 'open') this.#writer.flush();
+    if (this.#phase === 'open' || this.#phase === 'opening') this.#writer.flush();
+    if (this.isGauged) this.left(this.#writer.unsent);
     this.#goOn();
     return this.#writer.isIdle;
   }
@@ -260,6 +261,15 @@ export class JsChannel<State = unknown>
   closeInOrder(ending: Ending): void {
     this.#cutWith(ending);
     this.flush();
+  }
+
+  /** Gives bytes that answer no request; how many it has that are not with the kernel. */
+  push(bytes: Uint8Array | readonly Uint8Array[]): number {
+    if (this.#cut || (this.#phase !== 'open' && this.#phase !== 'opening')) return 0;
+    if (this.#writer.isIdle) this.#startClock();
+    this.#give(() => this.#writer.push(this.framer, bytes));
+    this.#host.markDirty(this);
+    return this.#writer.unsent;
   }
 
   /** Kafka's StartThrottling: reads nothing for so many milliseconds. */
@@ -328,8 +338,9 @@ export class JsChannel<State = unknown>
   }
 
   awaited(): Wait | null {
-    if (this.#phase !== 'open') return null;
+    if (this.#phase !== 'open' && this.#phase !== 'opening') return null;
     if (!this.#writer.isIdle) return this.#isStuck() ? waits.write : null;
+    if (this.#phase === 'opening') return null;
     // What a paused socket has to read nobody knows: a part of a frame has no more time for that.
     const isUnread = this.waitingForMemory && this.#decoder.isEmpty;
     const isOurs =
@@ -383,7 +394,7 @@ export class JsChannel<State = unknown>
   #goOn(): void {
     switch (this.#phase) {
       case 'opening':
-        if (this.#ending !== null) this.#shutDown();
+        if (this.#ending !== null && this.#writer.isIdle) this.#shutDown();
         return;
       case 'open':
         if (this.#writer.isIdle && (this.#unsettled === 0 || this.#cut)) {
@@ -406,7 +417,6 @@ export class JsChannel<State = unknown>
   /** Throttled; or as many requests as may be are in flight, or their replies on the way to the kernel. */
   get #isMuted(): boolean {
     if (this.#throttle !== null) return true;
-    if (this.#maxInFlight === 1) return this.#unsettled > 0 || !this.#writer.isIdle;
     return this.#unsettled + this.#writer.unwritten >= this.#maxInFlight;
   }
 

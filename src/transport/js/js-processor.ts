@@ -35,6 +35,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
   #dirty: JsChannel<State>[] = [];
   #isServing = false;
   #isFlushing = false;
+  #isFlushAsked = false;
   #requestsLeft = 0;
   #bytesLeft = 0;
 
@@ -98,6 +99,16 @@ export class JsProcessor<State> implements ChannelHost<State> {
   admitAgain(): void {
     this.requestChannel.admitAgain();
     this.#goOnLater();
+  }
+
+  /** For what is given outside of the turns that the handler pool ends. */
+  flushSoon(): void {
+    if (this.#isFlushAsked) return;
+    this.#isFlushAsked = true;
+    process.nextTick(() => {
+      this.#isFlushAsked = false;
+      this.flush();
+    });
   }
 
   /** Writes every reply that was given since the last flush. */

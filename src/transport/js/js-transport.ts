@@ -142,6 +142,16 @@ export class JsTransport<State = unknown> implements Transport<State> {
     (connection as JsChannel<State>).closeInOrder(ending);
   }
 
+  get sendHighWaterMarkBytes(): number {
+    return this.#settings.sendHighWaterMarkBytes;
+  }
+
+  send(connection: ServerConnection<State>, bytes: Uint8Array | readonly Uint8Array[]): number {
+    const unsent = (connection as JsChannel<State>).push(bytes);
+    this.#processor.flushSoon();
+    return unsent;
+  }
+
   throttle(connection: ServerConnection<State>, ms: number): void {
     (connection as JsChannel<State>).muteFor(ms);
   }

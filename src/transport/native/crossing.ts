@@ -55,7 +55,7 @@ export const commandKinds = {
   throttle: 6,
 } as const;
 
-export const commandFlags = { discarded: 1, notify: 2 } as const;
+export const commandFlags = { discarded: 1, notify: 2, push: 4 } as const;
 
 /** No large part belongs to the command. */
 export const noPart = 0xffff_ffff;
@@ -66,11 +66,12 @@ export const eventKinds = {
   cut: 2,
   closed: 3,
   sent: 4,
-  held: 5,
-  throttleEnded: 6,
-  acceptError: 7,
-  fatal: 8,
-  left: 9,
+  pushSent: 5,
+  held: 6,
+  throttleEnded: 7,
+  acceptError: 8,
+  fatal: 9,
+  left: 10,
 } as const;
 
 export const framingKinds = {

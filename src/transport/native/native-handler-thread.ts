@@ -55,11 +55,10 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   #inFlightBefore = 0;
 
   constructor(handler: Handler, attachment: NativeAttachment) {
-    const { isolateBodies, borrowBodies, maxInFlightPerConnection, handlerTimeoutMs, capacity } =
-      attachment;
+    const { maxInFlightPerConnection, handlerTimeoutMs, capacity } = attachment;
     const tables = handlerTables(capacity);
     super(
-      { isolateBodies, borrowBodies, maxInFlightPerConnection },
+      attachment,
       {
         requestReceived: (request) => this.#pool.receive(request),
         turnEnded: () => this.#pool.endTurn(),

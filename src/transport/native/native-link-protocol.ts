@@ -23,6 +23,7 @@ export interface NativeAttachment {
   readonly isolateBodies: boolean;
   readonly borrowBodies: boolean;
   readonly maxInFlightPerConnection: number;
+  readonly sendHighWaterMarkBytes: number;
   readonly handlerTimeoutMs: number;
   readonly listeners: readonly {
     readonly name: string;

@@ -268,6 +268,7 @@ function makeAttachment<State>(
     isolateBodies,
     borrowBodies,
     maxInFlightPerConnection,
+    sendHighWaterMarkBytes: settings.sendHighWaterMarkBytes,
     handlerTimeoutMs,
     listeners: settings.listeners.map(({ name, framing, frameReplies }) => ({
       name,
