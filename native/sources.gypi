@@ -17,6 +17,7 @@
       "native/core/processor_handover.cc",
       "native/core/processor_listeners.cc",
       "native/core/processor_memory.cc",
+      "native/core/processor_throttle.cc",
       "native/core/receive.cc",
       "native/core/request_channel.cc",
       "native/core/request_handler.cc",

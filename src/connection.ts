@@ -2,9 +2,11 @@ import type { CloseCode } from './close-reason.js';
 import { describe, OdradekError } from './errors.js';
 import { type Framing, isFraming } from './framing.js';
 import type { Listener } from './options.js';
+import { checkPush, lengthOf, pushedTooLate } from './push.js';
 import { makeReplyFramer, type ReplyFramer } from './reply-framer.js';
 import type { ReplyOrder } from './reply-order.js';
 import type { ServerRequest } from './request.js';
+import { SendGauge } from './send-gauge.js';
 import type { ConnectionTransport } from './transport.js';
 
 /** A client's connection, as handlers and hooks see it. */
@@ -25,6 +27,23 @@ export interface Connection<State = unknown> {
    * @param detail goes into the reason's message
    */
   close(detail?: string): void;
+  /**
+   * Pushes bytes to the client outside of request and response: framed as replies are, behind what was
+   * given before, at any moment until the connection closes. Replies that wait for earlier ones
+   * were not given yet. The bytes are copied before the call returns.
+   *
+   * @returns as a Writable's `write()`: `false` once `sendHighWaterMarkBytes` of what was given, replies
+   *   included, have not left. They are kept all the same; await {@link drained} before giving more.
+   * @throws OdradekError `ERR_ODRADEK_CONNECTION_CLOSED` if it is closing or has ended,
+   *   `ERR_ODRADEK_REPLY_TOO_LARGE` if the framing can't say their length,
+   *   `ERR_ODRADEK_INVALID_ARGUMENT` if they are no bytes
+   */
+  send(bytes: Uint8Array | readonly Uint8Array[]): boolean;
+  /**
+   * Resolves when, after {@link send} returned `false`, half of `sendHighWaterMarkBytes` or less has
+   * not left; at once where it didn't; and when the connection ends. Never rejects.
+   */
+  drained(): Promise<void>;
   /**
    * Changes the framing of everything that follows the request being handled, for protocols that
    * negotiate. Allowed in `onConnect` and while a request of this connection is in its handler's
@@ -71,6 +90,10 @@ class Extras<State> {
   endCode: CloseCode | undefined = undefined;
   abortReason: Error | undefined = undefined;
   watched: Set<ServerRequest<State>> | null = null;
+  /** Throttles whose end the transport has not told. */
+  throttles = 0;
+  /** From its first push on. */
+  gauge: SendGauge | null = null;
 }
 
 /**
@@ -226,6 +249,49 @@ export class ServerConnection<State = unknown> implements Connection<State> {
     if (this.#extras !== null) this.#extras.watched?.delete(request);
   }
 
+  send(bytes: Uint8Array | readonly Uint8Array[]): boolean {
+    checkPush(bytes);
+    if (this.closing || this.ended) throw pushedTooLate();
+    this.framer.check(lengthOf(bytes));
+    const more = this.#more;
+    more.gauge ??= new SendGauge(this.#transport.sendHighWaterMarkBytes);
+    return more.gauge.given(this.#transport.send(this, bytes));
+  }
+
+  drained(): Promise<void> {
+    return this.#extras?.gauge?.drained() ?? Promise.resolve();
+  }
+
+  /** Something was pushed, so {@link left} wants to know. */
+  get isGauged(): boolean {
+    return this.#extras !== null && this.#extras.gauge !== null;
+  }
+
+  /** The transport still has so many of the bytes that were given. */
+  left(unsent: number): void {
+    this.#extras?.gauge?.left(unsent);
+  }
+
+  /** For so many whole milliseconds nothing is read, and no further request is started. */
+  throttle(ms: number): void {
+    if (ms > 0 && !this.closing && !this.ended) this.#transport.throttle(this, ms);
+  }
+
+  /** No further request is started until then. */
+  get isThrottled(): boolean {
+    return this.#extras !== null && this.#extras.throttles > 0;
+  }
+
+  /** The transport will say when it has ended. */
+  throttleBegan(): void {
+    this.#more.throttles++;
+  }
+
+  throttleEnded(count: number): void {
+    const more = this.#more;
+    more.throttles = Math.max(0, more.throttles - count);
+  }
+
   setFraming(framing: Framing): void {
     if (!isFraming(framing)) {
       throw new OdradekError(
@@ -284,5 +350,6 @@ export class ServerConnection<State = unknown> implements Connection<State> {
     this.abort(new Error(`the connection ended: ${code}`));
     for (const request of more.watched ?? []) request.settleSent({ ok: false, reason: code });
     more.watched = null;
+    more.gauge?.open();
   }
 }

@@ -32,6 +32,8 @@ export const errorCodes = {
   ERR_ODRADEK_REPLY_TOO_LARGE: 'A reply is larger than its framing can say',
   /** A request already has its answer. */
   ERR_ODRADEK_ALREADY_ANSWERED: 'The request has already been answered',
+  /** `connection.send()` on a connection that is closing, or has ended. */
+  ERR_ODRADEK_CONNECTION_CLOSED: 'The connection is closed',
   /**
    * `setFraming()` at a moment at which the connection's next bytes may already be framed. With
    * `maxInFlightPerConnection` above 1 also: after a handler's first `await`, while another request

@@ -101,6 +101,10 @@ export interface TransportMetrics {
   readonly memoryPoolUsed: number;
   /** Kafka's MemoryPoolDepletedTimeTotal: for how long nothing was left, in milliseconds. */
   readonly memoryPoolDepletedMs: number;
+  /** Calls of `request.throttle()` that have reached an open connection. */
+  readonly requestsThrottledTotal: number;
+  /** Kafka's queue-size of throttled channels: connections that are not read for that now. */
+  readonly connectionsThrottled: number;
   readonly listeners: readonly ListenerCounts[];
   /** One entry per processor; the js transport has one, the event loop. */
   readonly processors: readonly ProcessorCounts[];

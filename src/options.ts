@@ -120,6 +120,11 @@ export interface SocketServerOptions<State = unknown> extends LimitOptions {
    * is copied and waits. Above 1, a connection may hold as many frames and as many waiting replies.
    */
   maxInFlightPerConnection?: number;
+  /**
+   * From how many bytes on that were given to a connection and have not left `connection.send()` returns
+   * `false`; 1 to 2147483647, default 65536, as Node's streams have it since version 22.
+   */
+  sendHighWaterMarkBytes?: number;
   /** Give each body an ArrayBuffer of its own; default false (small ones share, as Node's do). */
   isolateBodies?: boolean;
   /**
@@ -161,6 +166,7 @@ export interface Settings<State = unknown> {
   readonly queuedMaxRequests: number;
   readonly maxPendingRequests: number;
   readonly maxInFlightPerConnection: number;
+  readonly sendHighWaterMarkBytes: number;
   readonly isolateBodies: boolean;
   readonly borrowBodies: boolean;
   readonly limits: ChangeableLimits;
@@ -192,6 +198,7 @@ const optionNames = [
   'queuedMaxRequests',
   'maxPendingRequests',
   'maxInFlightPerConnection',
+  'sendHighWaterMarkBytes',
   'isolateBodies',
   'borrowBodies',
   ...limitNames,
@@ -246,6 +253,12 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
       options.maxInFlightPerConnection ?? 1,
       1,
       maxInFlightBound,
+    ),
+    sendHighWaterMarkBytes: checkInteger(
+      'sendHighWaterMarkBytes',
+      options.sendHighWaterMarkBytes ?? 65_536,
+      1,
+      2_147_483_647,
     ),
     ...checkBodies(options),
     limits: new ChangeableLimits(options, limited(listeners, options.listeners)),

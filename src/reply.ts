@@ -53,7 +53,7 @@ export function takeReplyApart(value: unknown): ReplyParts {
   throw invalidReply(value);
 }
 
-function isBytes(value: unknown): value is Uint8Array | readonly Uint8Array[] {
+export function isBytes(value: unknown): value is Uint8Array | readonly Uint8Array[] {
   if (value instanceof Uint8Array) return true;
   return Array.isArray(value) && value.every((part) => part instanceof Uint8Array);
 }

@@ -1,6 +1,7 @@
 import type { CloseCode } from './close-reason.js';
 import type { Connection, ServerConnection } from './connection.js';
 import type { ReplyFramer } from './reply-framer.js';
+import { checkThrottle, throttledTooLate } from './throttle.js';
 
 /** What became of a reply: handed to the kernel (`ok`), or not, and why. */
 export interface SentOutcome {
@@ -33,6 +34,17 @@ export interface Request<State = unknown> {
    * answers: later it resolves to `{ ok: false, reason: 'ASKED_TOO_LATE' }`.
    */
   readonly sent: Promise<SentOutcome>;
+  /**
+   * Throttles the client, as Kafka's quotas do: this request is answered at once, and from the call on
+   * for `ms` milliseconds nothing more of its connection is read, nor given to a handler. Requests
+   * that handlers have already go on. Of several throttles the latest end counts. Time-outs of the
+   * client's stand still meanwhile; the end of the connection, or `server.close()`, ends a throttle.
+   *
+   * @param ms from 0 (nothing happens) to 2147483647; a fraction counts as a whole millisecond
+   * @throws OdradekError `ERR_ODRADEK_INVALID_ARGUMENT` if `ms` is anything else,
+   *   `ERR_ODRADEK_ALREADY_ANSWERED` behind the answer
+   */
+  throttle(ms: number): void;
 }
 
 /** The request as the server sees it; handlers know it as {@link Request}. */
@@ -108,6 +120,12 @@ export class ServerRequest<State = unknown> implements Request<State> {
       else this.connection.watch(this);
     }
     return this.#sent.promise;
+  }
+
+  throttle(ms: number): void {
+    const wholeMs = checkThrottle(ms);
+    if (this.answered) throw throttledTooLate();
+    this.connection.throttle(wholeMs);
   }
 
   /** Whether the transport owes a word about the reply's fate: {@link settleSent}. */

@@ -504,6 +504,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       admits: (request) => this.#workers?.admits(request) ?? true,
       requestReceived: (request) => this.#pool.receive(request),
       turnEnded: () => this.#pool.endTurn(),
+      throttleEnded: (connection) => this.#pool.resume(connection),
       connectionReset: (connection) => connection.abort(new Error('the client is gone')),
       connectionClosed: (connection, reason) => this.#connectionClosed(connection, reason),
       acceptError: (error, listener) => {
@@ -557,7 +558,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       if (decision !== undefined) connection.framer.check(decision.byteLength);
       connection.connecting = false;
       if (!connection.closing) this.#transport.accept(connection, decision ?? null);
-      this.#pool.connected(connection);
+      this.#pool.resume(connection);
     } else {
       throw new OdradekError(
         'ERR_ODRADEK_INVALID_REPLY',

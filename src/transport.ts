@@ -97,6 +97,23 @@ export interface Transport<State = unknown> {
   /** Closes a connection in order: what was given before leaves first. */
   close(connection: ServerConnection<State>, code: CloseCode, detail?: string): void;
 
+  /** From how many unsent bytes on `connection.send()` says so. */
+  readonly sendHighWaterMarkBytes: number;
+
+  /**
+   * Sends bytes that answer no request, framed by the connection's framer and read before the call
+   * returns; how many of its bytes have not left, as far as is known. The connection's `left()` hears
+   * of it when they do.
+   */
+  send(connection: ServerConnection<State>, bytes: Uint8Array | readonly Uint8Array[]): number;
+
+  /**
+   * Reads nothing of the connection for so many milliseconds, or until the connection or the server
+   * begins to end. {@link TransportEvents.throttleEnded} says when, if the connection's
+   * `throttleBegan()` was called here.
+   */
+  throttle(connection: ServerConnection<State>, ms: number): void;
+
   /**
    * Changes the framing of what follows. `unread` are the connection's requests that crossed and
    * were not started: their frames' bytes are to be framed anew, before anything read later.
@@ -131,7 +148,10 @@ export interface Transport<State = unknown> {
 }
 
 /** As much of a transport as a connection needs. */
-export type ConnectionTransport<State> = Pick<Transport<State>, 'close' | 'discard' | 'setFraming'>;
+export type ConnectionTransport<State> = Pick<
+  Transport<State>,
+  'close' | 'discard' | 'setFraming' | 'throttle' | 'send' | 'sendHighWaterMarkBytes'
+>;
 
 /** As much of it as whoever runs the handlers needs. */
 export type HandlerTransport<State> = Pick<
@@ -152,6 +172,8 @@ export interface TransportEvents<State = unknown> {
   requestReceived(request: ServerRequest<State>): void;
   /** The transport has delivered all that it had for this turn. */
   turnEnded(): void;
+  /** The connection is throttled no more: what was received meanwhile may be started. */
+  throttleEnded(connection: ServerConnection<State>): void;
   /** The client is gone (reset): replies will not reach it. What was received is still handled. */
   connectionReset(connection: ServerConnection<State>): void;
   /** The socket is closed and every request of the connection has been settled. Exactly once. */

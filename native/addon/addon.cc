@@ -25,7 +25,7 @@ napi_value constants(napi_env env) {
   number("maxDelimiterBytes", kMaxDelimiterBytes);
   number("lastCloseReason", static_cast<double>(CloseReason::kListenerRemoved));
   number("lastRequestField", crossing::kRequestBodyEnd);
-  number("lastCommandKind", crossing::kSetFraming);
+  number("lastCommandKind", crossing::kThrottle);
   number("lastCommandField", crossing::kCommandLength);
   number("lastEventKind", static_cast<double>(Event::Kind::kLeft));
   number("lastFramingKind", static_cast<double>(Framing::Kind::kRaw));

@@ -47,7 +47,7 @@ enum CommandField : uint32_t {
   kCommandSequence,
   kCommandSettles,
   kCommandOffset,  // in the reply slab; kReplyLarge, kSetFraming: index among the large parts
-  kCommandLength,  // kSetFraming: index among the framings
+  kCommandLength,  // kSetFraming: index among the framings; kThrottle: milliseconds
 };
 
 enum CommandKind : uint32_t {
@@ -57,6 +57,7 @@ enum CommandKind : uint32_t {
   kClose,
   kHold,
   kSetFraming,
+  kThrottle,
 };
 
 // No large part belongs to the command.
@@ -65,6 +66,7 @@ inline constexpr uint32_t kNoPart = 0xffff'ffff;
 enum CommandFlag : uint32_t {
   kFlagDiscarded = 1,
   kFlagNotify = 2,
+  kFlagPush = 4,
 };
 
 }  // namespace odradek::crossing

@@ -477,6 +477,8 @@ napi_value NativeServer::counters(const napi_value*) {
     number(to, "waitingForMemory", from.waiting_for_memory.value());
     number(to, "strayReplies", from.stray_replies.value());
     number(to, "evicted", from.evicted.value());
+    number(to, "throttles", from.throttles.value());
+    number(to, "throttled", from.throttled.value());
     number(to, "idleUs", static_cast<uint64_t>(server_.processors()[i]->idleNs() / 1000));
     js::set(env_, processors, i, to);
   }

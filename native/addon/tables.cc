@@ -193,6 +193,7 @@ Command Tables::readCommand(uint32_t index, Block* slab, napi_value larges, napi
   command.reason = static_cast<CloseReason>((entry[crossing::kCommandKind] >> 8) & 0xff);
   command.discarded = (flags & crossing::kFlagDiscarded) != 0;
   command.notify = (flags & crossing::kFlagNotify) != 0;
+  if ((flags & crossing::kFlagPush) != 0) command.kind = Command::Kind::kPush;
   command.channel = {entry[crossing::kCommandProcessor], entry[crossing::kCommandSlot],
                      entry[crossing::kCommandGeneration]};
   command.sequence = entry[crossing::kCommandSequence];
@@ -224,6 +225,10 @@ Command Tables::readCommand(uint32_t index, Block* slab, napi_value larges, napi
       if (where != crossing::kNoPart && !takePart(js::get(env_, larges, where), &command)) {
         command.reason = CloseReason::kOutOfMemory;
       }
+      break;
+    case crossing::kThrottle:
+      command.kind = Command::Kind::kThrottle;
+      command.length = length;
       break;
     default:
       ODRADEK_REQUIRE(false);

@@ -8,10 +8,12 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "channel.h"
 #include "request.h"
+#include "throttles.h"
 
 namespace odradek {
 
@@ -20,6 +22,8 @@ class Processor;
 // Connections on their way to a processor, each as the one before has left it.
 struct Handover {
   std::vector<std::unique_ptr<Channel>> channels;
+  // Of these, by their ids.
+  std::vector<std::pair<ChannelId, Throttle>> throttles;
 };
 
 struct ChannelIdHash {

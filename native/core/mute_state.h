@@ -28,4 +28,14 @@ MuteState afterEvent(MuteState state, MuteEvent event);
 // Whether the table has the transition.
 bool isLegal(MuteState state, MuteEvent event);
 
+constexpr bool isThrottled(MuteState state) {
+  return state == MuteState::kMutedAndThrottled ||
+         state == MuteState::kMutedAndThrottledAndResponsePending;
+}
+
+constexpr bool isResponsePending(MuteState state) {
+  return state == MuteState::kMutedAndResponsePending ||
+         state == MuteState::kMutedAndThrottledAndResponsePending;
+}
+
 }  // namespace odradek

@@ -119,6 +119,7 @@ void Processor::poll() {
   noteSeen(count);
   now_ns_ = clock_.now();
   if (memory_.tidyDueNs() <= now_ns_) memory_.tidy(now_ns_);
+  endDueThrottles();
   for (int i = 0; i < count; i++) noteEvent(events_[static_cast<size_t>(i)]);
   serveReady();
 }
@@ -148,9 +149,9 @@ void Processor::processCompletedSends() {
   for (Channel* channel : completed_sends_) {
     channel->in_completed_sends = false;
     const bool has_place = channel->outstanding < channel->max_in_flight;
-    if (has_place && channel->mute == MuteState::kMutedAndResponsePending) {
+    if (has_place && isResponsePending(channel->mute)) {
       channel->on(MuteEvent::kResponseSent);
-      channel->mute = MuteState::kNotMuted;
+      if (channel->mute == MuteState::kMuted) channel->mute = MuteState::kNotMuted;
     }
     startClock(*channel);
     // Where it was not muted, what is held may be a broken frame, to be judged now.
@@ -238,6 +239,8 @@ void Processor::obey(CommandBatch* batch) {
 
 void Processor::applyCommands() {
   CommandBatch* batch = commands_.takeAll();
+  // Clocks begin with what is given now, and the thread may not have run since its last poll.
+  if (batch != nullptr) now_ns_ = clock_.now();
   noteEnds();
   while (batch != nullptr) {
     if (batch->handover != nullptr) adoptAll(*batch);
@@ -267,7 +270,8 @@ int64_t Processor::pollTimeout() {
   if (is_owing || !ready_.empty() || !disconnected_.empty() || sweep_at_ns_ != 0) return 0;
   const Channel* lingerer = firstLingerer();
   const int64_t linger_ns = lingerer == nullptr ? INT64_MAX : lingerer->since_ns + kLingerNs;
-  const int64_t due_ns = std::min({linger_ns, sweep_due_ns_, memory_.tidyDueNs()});
+  const int64_t due_ns =
+      std::min({linger_ns, sweep_due_ns_, memory_.tidyDueNs(), throttles_.dueNs()});
   if (due_ns == INT64_MAX) return -1;
   return std::max<int64_t>(due_ns - clock_.now(), 0);
 }
@@ -329,7 +333,9 @@ void Processor::drainIfAsked() {
   applyCommands();
   draining_ = true;
   for (auto& channel : slots_) {
-    if (channel != nullptr) finishIfDone(*channel);
+    if (channel == nullptr) continue;
+    endThrottles(*channel);
+    finishIfDone(*channel);
   }
 }
 
@@ -492,11 +498,13 @@ void Processor::closeAll(CloseReason reason) {
   for (auto& channel : slots_) {
     if (channel == nullptr) continue;
     if (channel->reason == CloseReason::kNone) channel->reason = reason;
+    if (isThrottled(channel->mute)) endThrottle(*channel);
     closeDescriptor(*channel);
     abandon(*channel);
     reportClosed(*channel);
     freeSlot(*channel);
   }
+  throttles_ = {};
   tellKept();
   giveMemory();
   memory_pool_.forget(*this);

@@ -30,6 +30,7 @@
 #include "request_channel.h"
 #include "ring.h"
 #include "socket_ops.h"
+#include "throttles.h"
 #include "timeouts.h"
 
 namespace odradek {
@@ -60,6 +61,8 @@ struct ProcessorCounters {
   Counter connections, waiting_for_room, waiting_for_memory, stray_replies;
   // Closed since their peers left them waiting for too long; and since there were too many.
   Counter expired, evicted;
+  // Throttles that were asked for, and connections that have one at this moment.
+  Counter throttles, throttled;
 };
 
 struct ProcessorOptions {
@@ -189,6 +192,14 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   void closeExpired();
   void closeIfExpired(Channel& channel);
 
+  // Throttling (processor_throttle.cc).
+  void applyThrottle(Channel& channel, const Command& command);
+  void startThrottle(Channel& channel);
+  void endDueThrottles();
+  void endThrottles(Channel& channel);
+  void endThrottle(Channel& channel);
+  void tellThrottleEnded(const Channel& channel, const Throttle& throttle);
+
   // Too many connections (processor_expiry.cc).
   void evictExcess();
 
@@ -257,6 +268,7 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   void applyCommands();
   void apply(Command& command);
   void applyReply(Channel& channel, Command& command);
+  void applyPush(Channel& channel, const Command& command);
   void giveReply(Channel& channel, const Segment& segment, CloseReason reason);
   void applyClose(Channel& channel, const Command& command);
   void applyHold(Channel& channel, const Command& command);
@@ -377,6 +389,7 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   int32_t kept_change_ = 0;
   // Earliest deadline first.
   Ring<Place> lingerers_;
+  Throttles throttles_;
   Timeouts timeouts_;
   int64_t shortest_timeout_ns_;
   int64_t sweep_due_ns_ = INT64_MAX;

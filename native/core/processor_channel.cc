@@ -104,6 +104,12 @@ void Processor::apply(Command& command) {
     case Command::Kind::kSetFraming:
       applySetFraming(*channel, command);
       break;
+    case Command::Kind::kPush:
+      applyPush(*channel, command);
+      break;
+    case Command::Kind::kThrottle:
+      applyThrottle(*channel, command);
+      break;
   }
 }
 
@@ -145,6 +151,20 @@ void Processor::applyReply(Channel& channel, Command& command) {
     kept_change_ -= static_cast<int32_t>(next.segment.settles);
     giveReply(channel, next.segment, next.reason);
   }
+}
+
+// Replies whose turn has not come were not given yet: it waits for none of them.
+void Processor::applyPush(Channel& channel, const Command& command) {
+  const Segment segment = {
+      .block = command.block,
+      .offset = command.offset,
+      .length = command.length,
+      .sequence = command.sequence,
+      .origin = command.origin,
+      .notify = command.notify,
+      .is_push = true,
+  };
+  giveReply(channel, segment, command.reason);
 }
 
 // Its turn has come.
@@ -445,7 +465,7 @@ void Processor::settle(Channel& channel, const Segment& segment, bool sent) {
   if (segment.block != nullptr) segment.block->release();
   if (segment.notify) {
     auto* event = new Event();
-    event->kind = Event::Kind::kSent;
+    event->kind = segment.is_push ? Event::Kind::kPushSent : Event::Kind::kSent;
     event->channel = channel.id;
     event->reason = channel.reason;
     event->count = segment.sequence;
@@ -461,6 +481,7 @@ void Processor::beginClose(Channel& channel, CloseReason reason) {
   if (channel.life != Channel::Life::kOpen) return;
   channel.life = Channel::Life::kClosing;
   channel.reason = reason;
+  endThrottles(channel);
   dropInput(channel);
   finishIfDone(channel);
 }
@@ -533,6 +554,7 @@ void Processor::fail(Channel& channel, CloseReason reason, int error) {
 
 void Processor::closeSocket(Channel& channel) {
   dropInput(channel);
+  endThrottles(channel);
   closeDescriptor(channel);
   channel.life = Channel::Life::kDead;
   if (channel.outstanding == 0) markDisconnected(channel);

@@ -108,6 +108,11 @@ bool Processor::giveAll() {
       parcel = new CommandBatch();
       parcel->handover = new Handover();
     }
+    Throttle throttle;
+    if (isThrottled(channel->mute)) counters_.throttled.subtract(1);
+    while (throttles_.takeOf(channel->place.token(), &throttle)) {
+      parcel->handover->throttles.emplace_back(channel->id, throttle);
+    }
     parcel->handover->channels.push_back(giveAway(*channel, heirs[next]));
     next = (next + 1) % heirs.size();
   }
@@ -145,6 +150,7 @@ std::unique_ptr<Channel> Processor::giveAway(Channel& channel, Processor* heir) 
   const uint32_t slot = channel.place.slot;
   if (channel.waits_for_room) counters_.waiting_for_room.subtract(1);
   // The heir asks for memory itself.
+  if (channel.waits_for_memory) startClock(channel);
   leaveMemoryWaiters(channel);
   channel.in_ready = false;
   counters_.connections.subtract(1);
@@ -209,6 +215,16 @@ void Processor::adoptAll(CommandBatch& batch) {
   const std::unique_ptr<Handover> handover(std::exchange(batch.handover, nullptr));
   const size_t lingerers = lingerers_.size();
   for (auto& channel : handover->channels) adopt(std::move(channel));
+  for (auto& [id, throttle] : handover->throttles) {
+    const Channel& channel = *find(id);
+    throttle.token = channel.place.token();
+    // It may have ended in the moment of its arrival.
+    if (isThrottled(channel.mute)) {
+      throttles_.add(throttle);
+    } else {
+      tellThrottleEnded(channel, throttle);
+    }
+  }
   if (lingerers_.size() > lingerers) sortLingerers();
 }
 
@@ -222,6 +238,7 @@ void Processor::adopt(std::unique_ptr<Channel> arrived) {
     room_waiters_.push(channel->place);
   }
   if (channel->life == Channel::Life::kLingering) lingerers_.push(channel->place);
+  if (isThrottled(channel->mute)) counters_.throttled.add(1);
   clockGoesOn();
   // What its last processor was about to do with it is done here.
   markReady(*channel);

@@ -52,6 +52,7 @@ ListenerEnds::Stage Processor::stageOf(uint32_t listener) const {
 void Processor::noteEnd(Channel& channel) {
   if (channel.is_draining || stageOf(channel.listener) == ListenerEnds::Stage::kServed) return;
   channel.is_draining = true;
+  endThrottles(channel);
   ends_.count(channel.listener, 0u - answeredOf(channel));
 }
 

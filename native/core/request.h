@@ -54,13 +54,15 @@ struct Command {
     kClose,       // close with `reason` once what was given before has left
     kHold,        // cut nothing more, until kSetFraming; kHeld answers
     kSetFraming,  // cut everything that follows by `framing`; the bytes were cut wrongly: cut again
+    kPush,        // bytes that answer no request, behind what was given before
+    kThrottle,    // read nothing for `length` milliseconds; kThrottleEnded answers
   };
 
   Kind kind = Kind::kReply;
   // kReply: close in order once this has left. kSetFraming: memory for `bytes` was refused.
   CloseReason reason = CloseReason::kNone;
   bool discarded = false;  // kReply: settled without an answer
-  bool notify = false;     // kReply: an event says whether it was sent
+  bool notify = false;     // kReply, kPush: an event says whether it was sent
   bool is_part = false;    // kReply: the next one of this connection settles `sequence`
   // Who gave it: 0 the server's own thread, else a handler pool's place + 1.
   uint32_t origin = 0;
@@ -90,15 +92,17 @@ struct CommandBatch {
 // What happened beside requests, for the thread that owns the server.
 struct Event {
   enum class Kind : uint8_t {
-    kOpened,       // before anything else of this connection
-    kReset,        // the peer is gone, requests of it are still in work
-    kCut,          // with a pool: it is closed for `reason`; what was not begun needs no handler
-    kClosed,       // the socket is closed and every request settled
-    kSent,         // the fate of a reply whose command asked for it
-    kHeld,         // kHold was obeyed: no frame crosses behind those before `count`
-    kAcceptError,  // a listener could not accept: `error`
-    kFatal,        // a processor or acceptor lost its poller: `error`
-    kLeft,         // a processor has left: its connections are with others, its loop has ended
+    kOpened,         // before anything else of this connection
+    kReset,          // the peer is gone, requests of it are still in work
+    kCut,            // with a pool: it is closed for `reason`; what was not begun needs no handler
+    kClosed,         // the socket is closed and every request settled
+    kSent,           // the fate of a reply whose command asked for it
+    kPushSent,       // the same of a push
+    kHeld,           // kHold was obeyed: no frame crosses behind those before `count`
+    kThrottleEnded,  // answers `count` kThrottle of whoever is told
+    kAcceptError,    // a listener could not accept: `error`
+    kFatal,          // a processor or acceptor lost its poller: `error`
+    kLeft,           // a processor has left: its connections are with others, its loop has ended
   };
 
   Kind kind = Kind::kOpened;
@@ -108,7 +112,8 @@ struct Event {
   // kOpened, kAcceptError: index of the listener. kOpened: the connection's index.
   uint32_t listener = 0;
   uint32_t index = 0;
-  // kClosed: requests without an answer. kSent: the sequence. kHeld: the next frame's sequence.
+  // kClosed: requests without an answer. kSent, kPushSent: the sequence. kHeld: the next frame's
+  // sequence. kThrottleEnded: commands that it answers.
   uint32_t count = 0;
   // kClosed: the length that broke the framing.
   int64_t declared = 0;

@@ -22,6 +22,7 @@ struct Segment {
   uint32_t origin = 0;
   bool notify = false;
   bool discarded = false;
+  bool is_push = false;
 };
 
 class Send {

@@ -228,6 +228,11 @@ void Client::delivered(const Request& request) {
   SIM_CHECK(stage_.trace, "requests-in-order", is_next && request.sequence == next_sequence_,
             "client %u: %zu bytes at %zu are not its next request (sequence %u, expected %u)",
             number_, frame.size(), delivered_bytes_, request.sequence, next_sequence_);
+  const bool is_early =
+      request.received_at_ns > throttle_begun_ns_ && request.received_at_ns < throttle_until_ns_;
+  SIM_CHECK(stage_.trace, "throttle-holds", !is_early || was_drained_,
+            "client %u: request %u was received %lld ns before its throttle had ended", number_,
+            request.sequence, static_cast<long long>(throttle_until_ns_ - request.received_at_ns));
   next_sequence_++;
   delivered_bytes_ += frame.size();
   // Behind the switch, what was cut by the old framing is no frame of the client's.
@@ -248,6 +253,19 @@ void Client::checkBody(const Request& request, size_t at) const {
   SIM_CHECK(stage_.trace, "body-intact",
             stream_.compare(at, request.frame_bytes, bytes, request.frame_bytes) == 0,
             "client %u: the request at byte %zu has changed in the handler's hands", number_, at);
+}
+
+void Client::throttled(int64_t until_ns) {
+  if (now() >= throttle_until_ns_) throttle_begun_ns_ = INT64_MAX;
+  throttle_mark_ = expected_.size();
+  throttle_until_ns_ = std::max(throttle_until_ns_, until_ns);
+}
+
+void Client::serverWrote(size_t bytes) {
+  written_ += bytes;
+  if (written_ < throttle_mark_) return;
+  throttle_mark_ = SIZE_MAX;
+  throttle_begun_ns_ = std::min(throttle_begun_ns_, now());
 }
 
 void Client::reframed(size_t bytes, uint32_t count) {

@@ -40,6 +40,8 @@ class Client {
     greeting_ = expected_.size();
     noteSilence();
   }
+  // It is throttled before what was given last: read on at that moment at the earliest.
+  void throttled(int64_t until_ns);
   // The service changes the framing, as the client knows; `count` requests of `bytes` that were
   // delivered by the old one come again, cut by the new one.
   void reframed(size_t bytes, uint32_t count);
@@ -50,7 +52,7 @@ class Client {
 
   // A system call failed in a way that ends the connection.
   void hasFailed() { was_failed_ = true; }
-  void serverWrote(size_t bytes) { written_ += bytes; }
+  void serverWrote(size_t bytes);
   void serverWasBlocked() { was_blocked_ = true; }
   void serverRead(size_t bytes) {
     if (shut_at_ns_ != 0) discarded_ += bytes;
@@ -60,6 +62,9 @@ class Client {
 
   // What its listener still has is cut.
   void cut() { was_cut_ = true; }
+  bool wasCut() const { return was_cut_; }
+  // The server is told to drain: throttles end.
+  void drainAsked() { was_drained_ = true; }
   // The server is told to stop: what was given until now still leaves if the kernel takes it.
   void stopAsked() {
     if (!was_closed_) owed_at_stop_ = expected_.size();
@@ -153,10 +158,15 @@ class Client {
   bool was_closed_ = false;
   bool was_stopped_ = false;
   bool was_cut_ = false;
+  bool was_drained_ = false;
   CloseReason reason_ = CloseReason::kNone;
   int64_t shut_at_ns_ = 0;
   size_t sent_after_shut_ = 0;
   size_t discarded_ = 0;
+  // Of the last throttle: behind so many written bytes it has begun, at this moment; and its end.
+  size_t throttle_mark_ = SIZE_MAX;
+  int64_t throttle_begun_ns_ = INT64_MAX;
+  int64_t throttle_until_ns_ = 0;
   // When something was last sent, or a reply given; and the longest time without.
   int64_t quiet_since_ns_;
   int64_t longest_silence_ns_ = 0;

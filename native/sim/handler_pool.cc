@@ -11,6 +11,8 @@ namespace odradek::sim {
 namespace {
 
 constexpr size_t kMostPlaces = 12;
+// Connections of which a thread may have requests that it doesn't begin, since they are throttled.
+constexpr uint32_t kMostThrottled = 3;
 
 }  // namespace
 
@@ -34,7 +36,7 @@ void HandlerPool::open(uint32_t place) {
   is_retired_.resize(threads_.size());
   const Plan& plan = stage_.plan;
   const uint32_t run = std::max<uint32_t>(kFramesPerBatch, plan.max_in_flight);
-  const uint32_t capacity = (plan.pool_concurrency + 1) * run;
+  const uint32_t capacity = (plan.pool_concurrency + 1 + kMostThrottled) * run;
   auto thread = std::make_unique<Thread>();
   thread->marks.resize(capacity + 1);
   thread->handler =
@@ -130,7 +132,13 @@ void HandlerPool::takeEvents(Thread& thread) {
   while (event != nullptr) {
     const Key key = keyOf(event->channel);
     if (event->kind == Event::Kind::kCut && thread.met.contains(key)) thread.cut.insert(key);
+    const auto throttled = thread.throttles.find(key);
+    if (event->kind == Event::Kind::kThrottleEnded && throttled != thread.throttles.end()) {
+      throttled->second -= std::min(throttled->second, event->count);
+      if (throttled->second == 0) thread.throttles.erase(throttled);
+    }
     if (event->kind == Event::Kind::kClosed) {
+      thread.throttles.erase(key);
       thread.handler->forget(event->channel);
       thread.met.erase(key);
       thread.cut.erase(key);
@@ -239,6 +247,8 @@ void HandlerPool::startAll(Thread& thread) {
 
 // Of each connection no more than may be in flight, in their order.
 bool HandlerPool::mayStart(const Thread& thread, const Held& held) const {
+  const Key key = keyOf(held.request.channel);
+  if (thread.throttles.contains(key) && !thread.cut.contains(key)) return false;
   uint32_t before = 0;
   for (const Held& other : thread.held) {
     if (other.request.channel != held.request.channel) continue;
@@ -318,10 +328,45 @@ void HandlerPool::answer(Thread& thread, size_t index) {
     session->is_cut = true;
     commands.push_back(std::move(close));
   }
+  const bool is_throttled =
+      !session->is_cut && stage_.plan.throttles > 0 && stage_.random.chance(stage_.plan.throttles);
+  if (is_throttled) commands.push_back(throttle(thread, *session));
+  const bool is_pushed = !session->is_cut && !session->is_over && stage_.plan.pushes > 0 &&
+                         stage_.random.chance(stage_.plan.pushes);
+  if (is_pushed) commands.push_back(push(*session));
   std::string bytes;
   commands.push_back(makeReply(*session, held.request.sequence, &bytes));
   note(*session, commands.back(), bytes);
   give(thread, commands, bytes);
+}
+
+// connection.send(): no part of the reply that follows, nor does it wait for others' turn.
+Command HandlerPool::push(Session& session) {
+  std::string bytes;
+  appendLetters(bytes, 1 + stage_.random.below(60),
+                static_cast<uint32_t>(session.client->expectedBytes()), 'A');
+  session.client->replied(bytes);
+  Command command;
+  command.kind = Command::Kind::kPush;
+  command.channel = session.id;
+  command.block = Block::make(memory, bytes.size());
+  std::memcpy(command.block->data(), bytes.data(), bytes.size());
+  command.length = static_cast<uint32_t>(bytes.size());
+  return command;
+}
+
+// request.throttle()
+Command HandlerPool::throttle(Thread& thread, Session& session) {
+  Command command;
+  command.kind = Command::Kind::kThrottle;
+  command.channel = session.id;
+  command.length = stage_.random.pick<uint32_t>({0, 1, 20, 500, 3000});
+  // Where others may begin what is behind, this thread needn't wait either.
+  const bool is_shared = stage_.plan.max_in_flight > 1 && !stage_.plan.pool_has_affinity;
+  const Key key = keyOf(session.id);
+  const bool has_room = thread.throttles.size() < kMostThrottled || thread.throttles.contains(key);
+  if (!is_shared && has_room) thread.throttles[key]++;
+  return command;
 }
 
 Command HandlerPool::makeReply(Session& session, uint32_t sequence, std::string* bytes) {
@@ -496,12 +541,17 @@ void HandlerPool::detach(Thread& thread) {
     for (auto& [sequence, flight] : session.flights) {
       if (flight.thread != &thread || flight.state == Flight::State::kAnswered) continue;
       flight.thread = nullptr;
+      // The thread may have heard of the end before, and have let go of what it had begun.
+      if (flight.state == Flight::State::kStarted && session.client->wasCut()) {
+        flight.state = Flight::State::kAnswered;
+        continue;
+      }
       SIM_CHECK(stage_.trace, "remains-told-apart", flight.state != Flight::State::kStarted,
                 "client %u: request %u had been started, and nobody says so",
                 session.client->number(), sequence);
       if (flight.state != Flight::State::kClaimed) continue;
       flight.state = Flight::State::kPutBack;
-      put_back++;
+      if (!session.client->wasCut()) put_back++;
     }
   }
   SIM_CHECK(stage_.trace, "remains-told-apart", put_back <= remains.put_back,
@@ -579,7 +629,9 @@ void HandlerPool::stop() {
   threads_.clear();
   is_retired_.clear();
   for (auto& thread : gone_) {
-    thread->handler->detach().letGo();
+    const RequestHandler::Remains remains = thread->handler->detach();
+    remains.letGo();
+    left_behind_ += remains.put_back;
     thread->handler->leave();
     dropHeld(*thread, nullptr);
   }

@@ -114,6 +114,8 @@ class HandlerPool final : public CommandSink {
     std::map<Key, uint16_t> met;
     // Those of them of which it has heard that they are closed.
     std::set<Key> cut;
+    // Those of which it begins nothing until so many throttles have ended.
+    std::map<Key, uint32_t> throttles;
     // Its turn comes: it runs, or was rung.
     bool is_awake = true;
     // It is at work in what is no request's turn, until that is done.
@@ -147,6 +149,8 @@ class HandlerPool final : public CommandSink {
   void checkIdleFirst(const Thread& thread) const;
   void start(Thread& thread, Held& held, Session& session);
   void discard(Thread& thread, size_t index, Session& session);
+  Command throttle(Thread& thread, Session& session);
+  Command push(Session& session);
   void answer(Thread& thread, size_t index);
   void answerGone(Thread& thread);
   Command makeReply(Session& session, uint32_t sequence, std::string* bytes);

@@ -72,7 +72,7 @@ void Handlers::deliver(const Request& request) {
 void Handlers::startAll(Session& session) {
   if (session.is_switching && session.is_last_here && !session.is_closing) switchFraming(session);
   while (!session.queue.empty() && !session.is_in_work && !session.is_closing &&
-         !session.is_switching) {
+         !session.is_switching && session.throttles == 0) {
     start(session);
   }
   if (session.is_closing) discardAll(session);
@@ -148,9 +148,42 @@ void Handlers::answer(Session& session) {
   }
 }
 
-void Handlers::answerByBytes(Session& session, Command command) {
+// connection.send()
+void Handlers::push(Session& session) {
   const std::string bytes = makeReply(session);
   session.client->replied(bytes);
+  Command command;
+  command.kind = Command::Kind::kPush;
+  command.channel = session.id;
+  if (stage_.random.chance(500)) {
+    command.notify = true;
+    command.sequence = session.next_push++;
+    session.push_marks[command.sequence] = session.client->expectedBytes();
+  }
+  give(std::move(command), bytes);
+}
+
+// request.throttle()
+void Handlers::throttle(Session& session) {
+  Command command;
+  command.kind = Command::Kind::kThrottle;
+  command.channel = session.id;
+  const auto ms = stage_.random.pick<uint32_t>({0, 1, 20, 500, 3000});
+  session.throttles++;
+  session.client->throttled(stage_.kernel.clock.now() + ms * int64_t{1'000'000});
+  stage_.trace.note("client %u is throttled for %u ms", session.client->number(), ms);
+  command.length = ms;
+  give(std::move(command), "");
+}
+
+void Handlers::answerByBytes(Session& session, Command command) {
+  const auto may_push = [&] {
+    return stage_.plan.pushes > 0 && stage_.random.chance(stage_.plan.pushes);
+  };
+  if (may_push()) push(session);
+  const std::string bytes = makeReply(session);
+  session.client->replied(bytes);
+  if (stage_.plan.throttles > 0 && stage_.random.chance(stage_.plan.throttles)) throttle(session);
   if (stage_.random.chance(100)) {
     // Parts of one reply: the first settles nothing.
     Command part = command;
@@ -158,6 +191,7 @@ void Handlers::answerByBytes(Session& session, Command command) {
     const size_t half = bytes.size() / 2;
     give(part, std::string_view(bytes).substr(0, half));
     settleFront(session, command, std::string_view(bytes).substr(half));
+    if (may_push()) push(session);
     return;
   }
   if (stage_.random.chance(100)) {
@@ -165,6 +199,7 @@ void Handlers::answerByBytes(Session& session, Command command) {
     session.sent_marks[command.sequence] = session.client->expectedBytes();
   }
   settleFront(session, command, bytes);
+  if (may_push()) push(session);
 }
 
 void Handlers::answerByClose(Session& session, Command command) {
@@ -278,7 +313,7 @@ void Handlers::answerLate(bool with_never) {
 
 void Handlers::give(Command command, std::string_view bytes) {
   command.offset = static_cast<uint32_t>(slab_.size());
-  command.length = static_cast<uint32_t>(bytes.size());
+  if (!bytes.empty()) command.length = static_cast<uint32_t>(bytes.size());
   slab_ += bytes;
   const bool is_plain = command.kind == Command::Kind::kReply && !command.notify &&
                         !command.discarded && command.settles > 0 &&
@@ -319,7 +354,7 @@ void Handlers::flush() {
   for (Command& command : commands_) {
     CommandBatch*& batch = batches[command.channel.processor];
     if (batch == nullptr) batch = new CommandBatch();
-    if (slab != nullptr && command.length > 0) {
+    if (slab != nullptr && command.kind != Command::Kind::kThrottle && command.length > 0) {
       slab->retain();
       command.block = slab;
     }
@@ -363,8 +398,14 @@ void Handlers::takeEvents() {
       case Event::Kind::kSent:
         sent(*event);
         break;
+      case Event::Kind::kPushSent:
+        pushSent(*event);
+        break;
       case Event::Kind::kHeld:
         held(*event);
+        break;
+      case Event::Kind::kThrottleEnded:
+        throttleEnded(*event);
         break;
       case Event::Kind::kFatal:
         fatals_++;
@@ -388,6 +429,25 @@ void Handlers::held(const Event& event) {
   session.held_at = event.count;
   session.is_last_here = session.next_sequence == event.count;
   touched_.push_back(&session);
+}
+
+void Handlers::throttleEnded(const Event& event) {
+  const auto found = sessions_.find(keyOf(event.channel));
+  if (found == sessions_.end()) return;
+  Session& session = *found->second;
+  SIM_CHECK(stage_.trace, "throttle-told-once", event.count <= session.throttles,
+            "client %u: %u throttles have ended, there were %u", session.client->number(),
+            event.count, session.throttles);
+  session.throttles -= event.count;
+  if (session.throttles == 0) touched_.push_back(&session);
+}
+
+void Handlers::checkNobodyThrottled() const {
+  for (const auto& [key, session] : sessions_) {
+    SIM_CHECK(stage_.trace, "nothing-waits", session->throttles == 0,
+              "client %u: the end of %u throttles was never told", session->client->number(),
+              session->throttles);
+  }
 }
 
 void Handlers::opened(const Event& event) {
@@ -451,6 +511,21 @@ void Handlers::sent(const Event& event) {
   session.sent_marks.erase(mark);
 }
 
+void Handlers::pushSent(const Event& event) {
+  const auto found = sessions_.find(keyOf(event.channel));
+  SIM_CHECK(stage_.trace, "sent-told", found != sessions_.end(),
+            "the fate of a push of slot %u, which isn't open", event.channel.slot);
+  Session& session = *found->second;
+  const auto mark = session.push_marks.find(event.count);
+  SIM_CHECK(stage_.trace, "sent-told", mark != session.push_marks.end(),
+            "client %u: the fate of push %u was told already", session.client->number(),
+            event.count);
+  SIM_CHECK(stage_.trace, "sent-told", !event.ok || session.client->writtenBytes() >= mark->second,
+            "client %u: push %u is said to be sent after %zu of %zu bytes",
+            session.client->number(), event.count, session.client->writtenBytes(), mark->second);
+  session.push_marks.erase(mark);
+}
+
 void Handlers::closed(const Event& event) {
   const auto found = sessions_.find(keyOf(event.channel));
   SIM_CHECK(stage_.trace, "one-end", found != sessions_.end(),
@@ -468,10 +543,13 @@ void Handlers::closed(const Event& event) {
     session.ordered.insert(session.ordered.end(), end.ordered.begin(), end.ordered.end());
   }
   checkReason(session, event.reason);
-  SIM_CHECK(stage_.trace, "settled-before-end",
-            is_stopped || (session.queue.empty() && session.sent_marks.empty()),
-            "client %u: closed with %zu requests in hand, %zu replies' fates untold",
-            session.client->number(), session.queue.size(), session.sent_marks.size());
+  SIM_CHECK(
+      stage_.trace, "settled-before-end",
+      is_stopped ||
+          (session.queue.empty() && session.sent_marks.empty() && session.push_marks.empty()),
+      "client %u: closed with %zu requests in hand, %zu replies' and %zu pushes' fates untold",
+      session.client->number(), session.queue.size(), session.sent_marks.size(),
+      session.push_marks.size());
   session.client->closed(event, session.discarded, is_stopped);
   for (Held& held : session.queue) held.request.block->release();
   if (session.is_in_work) released_++;

@@ -63,6 +63,8 @@ class Handlers final : public Consumer {
   // Connections of a listener.
   bool hasOpen(uint32_t listener) const;
 
+  // With nothing to do every throttle has ended, and was told so.
+  void checkNobodyThrottled() const;
   // After every loop has ended.
   void checkEnd() const;
   uint64_t opened() const { return opened_; }
@@ -88,11 +90,16 @@ class Handlers final : public Consumer {
     // Where the core stopped to cut, once it has said so.
     std::optional<uint32_t> held_at;
     bool is_switching = false;
+    // Nothing is begun until as many have ended.
+    uint32_t throttles = 0;
     bool is_closing = false;
     bool is_accepted = true;
     bool is_cut = false;
     std::vector<CloseReason> ordered;
     uint32_t discarded = 0;
+    // The same of pushes, by number.
+    std::map<uint32_t, size_t> push_marks;
+    uint32_t next_push = 0;
     // Replies whose fate is awaited, by sequence: how much must have been written if it was sent.
     std::map<uint32_t, size_t> sent_marks;
   };
@@ -109,7 +116,9 @@ class Handlers final : public Consumer {
   void opened(const Event& event);
   void closed(const Event& event);
   void sent(const Event& event);
+  void pushSent(const Event& event);
   void held(const Event& event);
+  void throttleEnded(const Event& event);
   void deliver(const Request& request);
   void accept(Session& session);
   void startAll(Session& session);
@@ -118,6 +127,8 @@ class Handlers final : public Consumer {
   void answer(Session& session);
   void answerByBytes(Session& session, Command command);
   void answerByClose(Session& session, Command command);
+  void throttle(Session& session);
+  void push(Session& session);
   void discardAll(Session& session);
   void settleFront(Session& session, Command command, std::string_view bytes);
   std::string makeReply(const Session& session);

@@ -99,6 +99,16 @@ void chooseTimeouts(uint64_t seed, Plan& plan) {
   }
 }
 
+void chooseThrottles(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x7468726f);
+  if (random.chance(300)) plan.throttles = random.pick<uint32_t>({20, 100, 500});
+}
+
+void choosePushes(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x70757368);
+  if (random.chance(300)) plan.pushes = random.pick<uint32_t>({20, 100, 500});
+}
+
 void chooseConnectionLimits(uint64_t seed, Plan& plan) {
   Random random(seed ^ 0x71756f74);
   if (!random.chance(600)) return;
@@ -166,6 +176,8 @@ Plan makePlan(uint64_t seed, Random& random) {
   choosePool(seed, plan);
   chooseListenerChanges(seed, plan);
   chooseTimeouts(seed, plan);
+  chooseThrottles(seed, plan);
+  choosePushes(seed, plan);
   // Half of the seeds let everybody in, and are told of room by themselves.
   if (seed % 2 == 1) {
     chooseConnectionLimits(seed, plan);

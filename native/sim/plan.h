@@ -60,6 +60,10 @@ struct Plan {
   uint32_t late_answers = 0;
   // Of 1000 answers, how many close the connection.
   uint32_t closing_answers = 0;
+  // Of 1000 answers, how many throttle their client.
+  uint32_t throttles = 0;
+  // Of 1000 answers, how many have a push before or behind them.
+  uint32_t pushes = 0;
   // The service changes the framing of some connections.
   bool negotiates = false;
 

@@ -312,6 +312,9 @@ void World::removeListener(AcceptorThread& thread) {
   std::erase(loops_, &thread.loop);
   std::erase_if(acceptors_, [&](const auto& each) { return each.get() == &thread; });
   handlers_.listenerRemoved(listener);
+  for (auto& client : clients_) {
+    if (client->listener() == listener) client->drainAsked();
+  }
   draining_listeners_.push_back(listener);
   endListener(listener, ListenerEnds::Stage::kDraining);
 }
@@ -372,6 +375,7 @@ void World::beginEnd() {
   if (plan_.end == Plan::End::kStop) return stop();
   trace_.note("drain");
   handlers_.drained();
+  for (auto& client : clients_) client->drainAsked();
   for (auto& thread : acceptors_) thread->acceptor.stop();
   for (auto& thread : processors_) thread->processor.drain();
 }
@@ -464,7 +468,9 @@ void World::checkBounds() {
   SIM_CHECK(trace_, "bounds", requests_.queued() <= plan_.queued_max_requests + put_back,
             "%u requests queued, of which %u were put back", requests_.queued(), put_back);
   if (plan_.pool_threads == 0 || plan_.max_in_flight == 1) {
-    SIM_CHECK(trace_, "bounds", requests_.pending() <= plan_.max_pending_requests,
+    // What waited for the end of a throttle begins then: one of each connection.
+    const size_t waited = plan_.throttles > 0 && pool_ == nullptr ? clients_.size() : 0;
+    SIM_CHECK(trace_, "bounds", requests_.pending() <= plan_.max_pending_requests + waited,
               "%u requests pending", requests_.pending());
   }
   if (pool_ == nullptr) return;
@@ -489,6 +495,7 @@ void World::checkNothingWaits() {
     if (was_opened && memory_pool_.available() > 0) client->checkNothingWaits();
   }
   checkRemovedListeners();
+  handlers_.checkNobodyThrottled();
   for (auto& thread : acceptors_) {
     SIM_CHECK(trace_, "nothing-waits", thread->acceptor.counters().parked.value() == 0,
               "%llu sockets are still held back",
@@ -529,10 +536,12 @@ void World::checkAccounts() {
   for (auto& thread : processors_) {
     const ProcessorCounters& counters = thread->processor.counters();
     SIM_CHECK(trace_, "counts-return",
-              counters.connections.value() == 0 && counters.waiting_for_room.value() == 0,
-              "processor %u counts %llu connections, %llu waiting", thread->processor.id(),
-              static_cast<unsigned long long>(counters.connections.value()),
-              static_cast<unsigned long long>(counters.waiting_for_room.value()));
+              counters.connections.value() == 0 && counters.waiting_for_room.value() == 0 &&
+                  counters.throttled.value() == 0,
+              "processor %u counts %llu connections, %llu waiting, %llu throttled",
+              thread->processor.id(), static_cast<unsigned long long>(counters.connections.value()),
+              static_cast<unsigned long long>(counters.waiting_for_room.value()),
+              static_cast<unsigned long long>(counters.throttled.value()));
     requests += counters.requests.value();
     responses += counters.responses.value();
     strays += counters.stray_replies.value();

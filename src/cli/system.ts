@@ -5,7 +5,7 @@ import { noReply } from '../reply.js';
 
 const defaults = checkOptions({ listeners: [{ port: 0 }], handler: () => noReply });
 const { maxConnections } = defaults.limits.current.connections;
-const backlog = defaults.listeners[0]?.backlog ?? 0;
+const [{ backlog } = { backlog: 0 }] = defaults.listeners;
 
 export interface SystemLimit {
   name: string;

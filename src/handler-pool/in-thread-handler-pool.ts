@@ -2,6 +2,7 @@ import type { CloseCode } from '../close-reason.js';
 import type { ServerConnection } from '../connection.js';
 import { OdradekError } from '../errors.js';
 import type { Handler, Settings } from '../options.js';
+import { lengthOf } from '../push.js';
 import { type ReplyParts, takeReplyApart } from '../reply.js';
 import { ReplyOrder } from '../reply-order.js';
 import type { ServerRequest } from '../request.js';
@@ -88,6 +89,8 @@ export class InThreadHandlerPool<State> {
       // Requests are settled in their order, those without an answer too.
       if (connection.inFlight > 0) connection.enqueue(request);
       else this.#transport.discard(request);
+    } else if (connection.isThrottled) {
+      connection.enqueue(request);
     } else {
       this.#start(request);
     }
@@ -205,14 +208,15 @@ export class InThreadHandlerPool<State> {
   /** Starts what waits behind an answered request, until as many as allowed take their time. */
   #startNext(connection: ServerConnection<State>): void {
     while (connection.inFlight < this.#most && !connection.connecting && !connection.closing) {
+      if (connection.isThrottled) return;
       const next = connection.dequeue();
       if (next === undefined) return;
       this.#start(next);
     }
   }
 
-  /** `onConnect` has settled: start what came in the meantime. */
-  connected(connection: ServerConnection<State>): void {
+  /** `onConnect` has settled, or a throttle has ended: start what came in the meantime. */
+  resume(connection: ServerConnection<State>): void {
     this.#startNext(connection);
     this.#scheduleFlush();
   }
@@ -243,7 +247,7 @@ export class InThreadHandlerPool<State> {
         parts = { bytes: value, close: false };
       } else {
         parts = takeReplyApart(value);
-        if (parts.bytes !== null) request.framer.check(byteLength(parts.bytes));
+        if (parts.bytes !== null) request.framer.check(lengthOf(parts.bytes));
       }
     } catch (error) {
       this.#failed(request, error);
@@ -290,7 +294,7 @@ export class InThreadHandlerPool<State> {
     if (value !== undefined) {
       try {
         parts = takeReplyApart(value);
-        if (parts.bytes !== null) request.framer.check(byteLength(parts.bytes));
+        if (parts.bytes !== null) request.framer.check(lengthOf(parts.bytes));
       } catch (error) {
         parts = null;
         this.#reportError(error, request);
@@ -359,11 +363,4 @@ export class InThreadHandlerPool<State> {
     this.#flushScheduled = false;
     this.#transport.flush();
   };
-}
-
-function byteLength(bytes: Uint8Array | readonly Uint8Array[]): number {
-  if (bytes instanceof Uint8Array) return bytes.length;
-  let length = 0;
-  for (const part of bytes) length += part.length;
-  return length;
 }

@@ -21,7 +21,10 @@ export class MessageHandler {
   /** Requests that are not answered, or whose `sent` is still to come. */
   readonly #requests = new Map<number, WorkerRequest>();
 
-  constructor(handler: Handler, { port, status }: MessageAttachment) {
+  readonly #mark: number;
+
+  constructor(handler: Handler, { port, status, sendHighWaterMarkBytes }: MessageAttachment) {
+    this.#mark = sendHighWaterMarkBytes;
     this.#handler = handler;
     this.#port = port;
     this.#status = status;
@@ -34,7 +37,10 @@ export class MessageHandler {
   #receive(message: ToHandler): void {
     if (message.kind === 'request') {
       this.#begin(message);
+    } else if (message.kind === 'pushed') {
+      this.#connections.get(message.connection)?.left(message.bytes);
     } else if (message.kind === 'ended') {
+      this.#connections.get(message.connection)?.end();
       this.#connections.delete(message.connection);
     } else {
       const request = this.#requests.get(message.id);
@@ -62,7 +68,7 @@ export class MessageHandler {
     let connection = this.#connections.get(number);
     if (connection === undefined) {
       if (facts === null) throw new Error(`connection ${number} is not known here`);
-      connection = new WorkerConnection(number, facts, this.#say);
+      connection = new WorkerConnection(number, facts, this.#mark, this.#say);
       this.#connections.set(number, connection);
     }
     return connection;

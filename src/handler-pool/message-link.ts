@@ -54,9 +54,13 @@ export class MessageLink<State> implements HandlerLink {
   /** Set while it retires: called when the thread has nothing any more. */
   #retired: (() => void) | null = null;
 
-  constructor(concurrency: number, events: MessageLinkEvents<State>) {
+  constructor(
+    concurrency: number,
+    sendHighWaterMarkBytes: number,
+    events: MessageLinkEvents<State>,
+  ) {
     const { port1, port2 } = new MessageChannel();
-    this.attachment = { kind: 'js', port: port2, status: this.#status };
+    this.attachment = { kind: 'js', port: port2, status: this.#status, sendHighWaterMarkBytes };
     this.transferList = [port2];
     this.#port = port1;
     this.#concurrency = concurrency;
@@ -173,11 +177,14 @@ export class MessageLink<State> implements HandlerLink {
       this.#events.mistake(unpackError(message.error));
     } else if (message.kind === 'close') {
       this.#connections.get(message.connection)?.close(message.detail);
+    } else if (message.kind === 'push') {
+      this.#push(message.connection, message.bytes);
     } else {
       const call = this.#calls.get(message.id);
       if (call === undefined) return;
       if (message.kind === 'watchSignal') this.#watchSignal(call);
       else if (message.kind === 'watchSent') this.#watchSent(call);
+      else if (message.kind === 'throttle') call.request.connection.throttle(message.ms);
       else this.#setFraming(call, message.framing);
     }
   }
@@ -199,6 +206,20 @@ export class MessageLink<State> implements HandlerLink {
   #wentOn(): void {
     if (this.#retired !== null) this.#checkRetired();
     else if (this.hasRoom) this.#events.hasRoom();
+  }
+
+  #push(number: number, bytes: Uint8Array): void {
+    const connection = this.#connections.get(number);
+    // The thread hears of its end by itself.
+    if (connection === undefined || connection.closing) return;
+    const tell = () => this.#say({ kind: 'pushed', connection: number, bytes: bytes.byteLength });
+    try {
+      if (connection.send(bytes)) tell();
+      else connection.drained().then(tell);
+    } catch (error) {
+      this.#events.mistake(error);
+      tell();
+    }
   }
 
   #watchSignal({ id, request }: WorkerCall<State>): void {

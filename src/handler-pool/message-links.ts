@@ -46,6 +46,7 @@ class Lane<State> {
 export class MessageLinks<State> implements HandlerLinks, HandlerRunner<State> {
   readonly isImmediate = false;
   readonly #concurrency: number;
+  readonly #mark: number;
   readonly #events: MessageLinksEvents<State>;
   readonly #affinity: 'any' | 'connection';
   /** By thread; a lost one keeps its lane. With affinity `'any'` one lane has them all. */
@@ -53,7 +54,12 @@ export class MessageLinks<State> implements HandlerLinks, HandlerRunner<State> {
   readonly #bound = new Map<ServerConnection<State>, Lane<State>>();
   readonly #links = new Set<MessageLink<State>>();
 
-  constructor(settings: HandlerPoolSettings, events: MessageLinksEvents<State>) {
+  constructor(
+    settings: HandlerPoolSettings,
+    sendHighWaterMarkBytes: number,
+    events: MessageLinksEvents<State>,
+  ) {
+    this.#mark = sendHighWaterMarkBytes;
     this.#affinity = settings.affinity;
     this.#concurrency = settings.concurrency;
     this.#events = events;
@@ -62,7 +68,7 @@ export class MessageLinks<State> implements HandlerLinks, HandlerRunner<State> {
 
   link(thread: number): HandlerLink {
     const lane = this.#laneOf(thread);
-    const link = new MessageLink<State>(this.#concurrency, {
+    const link = new MessageLink<State>(this.#concurrency, this.#mark, {
       hasRoom: () => this.#goOn(lane),
       retiring: () => lane.links.delete(link),
       lost: (calls) => {

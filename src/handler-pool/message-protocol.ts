@@ -10,6 +10,7 @@ export interface MessageAttachment {
   readonly port: MessagePort;
   /** Shared, see {@link linkStatus}. */
   readonly status: Int32Array;
+  readonly sendHighWaterMarkBytes: number;
 }
 
 /**
@@ -49,6 +50,8 @@ export type ToHandler =
   | RequestMessage
   | { readonly kind: 'abort'; readonly id: number; readonly reason: PackedError }
   | { readonly kind: 'sent'; readonly id: number; readonly outcome: SentOutcome }
+  /** So many of the bytes that the thread has pushed have left, or might as well have. */
+  | { readonly kind: 'pushed'; readonly connection: number; readonly bytes: number }
   /** Nothing more will come about this connection. */
   | { readonly kind: 'ended'; readonly connection: number };
 
@@ -62,6 +65,8 @@ export type FromHandler =
   | { readonly kind: 'mistake'; readonly error: PackedError }
   | { readonly kind: 'watchSignal'; readonly id: number }
   | { readonly kind: 'watchSent'; readonly id: number }
+  | { readonly kind: 'push'; readonly connection: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'throttle'; readonly id: number; readonly ms: number }
   | { readonly kind: 'close'; readonly connection: number; readonly detail: string | undefined }
   /** Where it is refused, the request fails for that. */
   | { readonly kind: 'setFraming'; readonly id: number; readonly framing: Framing };

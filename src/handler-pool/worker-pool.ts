@@ -40,7 +40,7 @@ export function makeWorkerPool<State>(
   transport: Transport<State>,
   events: WorkerPoolEvents<State>,
 ): WorkerPool<State> | null {
-  const { handlerPool, handlerTimeoutMs } = settings;
+  const { handlerPool, handlerTimeoutMs, sendHighWaterMarkBytes } = settings;
   if (handlerPool === null) return null;
   const mistake = (error: unknown) => events.failed(error);
   const threadsOver = (links: HandlerLinks) =>
@@ -63,7 +63,7 @@ export function makeWorkerPool<State>(
       forget: () => undefined,
     };
   }
-  const links = new MessageLinks<State>(handlerPool, {
+  const links = new MessageLinks<State>(handlerPool, sendHighWaterMarkBytes, {
     given: (request) => events.given(request),
     takenBack: (request) => events.takenBack(request),
     hasRoom: () => transport.admitAgain(),

@@ -1,7 +1,10 @@
 import type { Connection } from '../connection.js';
 import { describe, OdradekError } from '../errors.js';
 import { type Framing, isFraming } from '../framing.js';
+import { checkPush, pushedTooLate } from '../push.js';
 import type { Request, SentOutcome } from '../request.js';
+import { SendGauge } from '../send-gauge.js';
+import { checkThrottle, throttledTooLate } from '../throttle.js';
 import { unpackError } from './error-crossing.js';
 import type {
   ConnectionFacts,
@@ -9,8 +12,9 @@ import type {
   RequestMessage,
   ToHandler,
 } from './message-protocol.js';
+import { ownBytes } from './own-bytes.js';
 
-type Say = (message: FromHandler) => void;
+type Say = (message: FromHandler, transferList?: readonly ArrayBuffer[]) => void;
 
 /** A connection as a handler thread sees it; the server's thread has the real one. */
 export class WorkerConnection implements Connection {
@@ -27,9 +31,13 @@ export class WorkerConnection implements Connection {
   /** Set as soon as a handler of this thread has closed it. */
   closedFor: Error | null = null;
   readonly #number: number;
+  readonly #gauge: SendGauge;
   readonly #say: Say;
+  #unsent = 0;
+  #hasEnded = false;
 
-  constructor(number: number, facts: ConnectionFacts, say: Say) {
+  constructor(number: number, facts: ConnectionFacts, mark: number, say: Say) {
+    this.#gauge = new SendGauge(mark);
     this.id = facts.id;
     this.listener = facts.listener;
     this.remoteAddress = facts.remoteAddress;
@@ -43,6 +51,31 @@ export class WorkerConnection implements Connection {
     this.closedFor = new Error('the connection was closed: CLOSED_BY_SERVICE');
     this.#say({ kind: 'close', connection: this.#number, detail });
     for (const request of this.open) request.abort(this.closedFor);
+  }
+
+  /** What this thread has pushed counts here; whether it can be framed is seen on the server's thread. */
+  send(bytes: Uint8Array | readonly Uint8Array[]): boolean {
+    checkPush(bytes);
+    if (this.closedFor !== null || this.#hasEnded) throw pushedTooLate();
+    const own = ownBytes(bytes instanceof Uint8Array ? [bytes] : bytes);
+    const { byteLength } = own.bytes;
+    this.#say({ kind: 'push', connection: this.#number, bytes: own.bytes }, own.transferList);
+    this.#unsent += byteLength;
+    return this.#gauge.given(this.#unsent);
+  }
+
+  drained(): Promise<void> {
+    return this.#gauge.drained();
+  }
+
+  left(bytes: number): void {
+    this.#unsent -= bytes;
+    this.#gauge.left(this.#unsent);
+  }
+
+  end(): void {
+    this.#hasEnded = true;
+    this.#gauge.open();
   }
 
   setFraming(framing: Framing): void {
@@ -107,6 +140,12 @@ export class WorkerRequest implements Request {
       else this.#say({ kind: 'watchSent', id: this.id });
     }
     return this.#sent.promise;
+  }
+
+  throttle(ms: number): void {
+    const wholeMs = checkThrottle(ms);
+    if (this.returned) throw throttledTooLate();
+    this.#say({ kind: 'throttle', id: this.id, ms: wholeMs });
   }
 
   /** Whether the server's thread will have a word to say after the answer. */

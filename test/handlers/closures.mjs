@@ -42,6 +42,28 @@ const deeds = {
     request.sent.then((outcome) => say({ kind: 'sent', call, outcome }));
     return {};
   },
+  throttle: ({ ms }, { request }) => {
+    try {
+      request.throttle(ms);
+      return {};
+    } catch ({ code, message }) {
+      return { error: { code, message } };
+    }
+  },
+  send: ({ connection, bytes }) => {
+    try {
+      return { takesMore: connections.get(connection).send(bytes) };
+    } catch ({ code, message }) {
+      return { error: { code, message } };
+    }
+  },
+  drained: ({ connection, wait }) => {
+    connections
+      .get(connection)
+      .drained()
+      .then(() => say({ kind: 'drained', wait }));
+    return {};
+  },
   close: ({ connection, detail }) => {
     connections.get(connection).close(detail);
     return {};

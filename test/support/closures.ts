@@ -35,7 +35,7 @@ interface CallMessage {
   call: number;
   body: Uint8Array;
   receivedAt: number;
-  facts: Omit<Connection, 'state' | 'close' | 'setFraming'>;
+  facts: Pick<Connection, 'id' | 'listener' | 'remoteAddress' | 'remotePort'>;
 }
 
 /** An error as a message: the clone of one would lose its code. */
@@ -48,17 +48,23 @@ interface DoneMessage {
   kind: 'done';
   reason?: Reason;
   error?: { code: ErrorCode; message: string };
+  /** What `send()` has returned. */
+  takesMore?: boolean;
 }
 
 type FromThread =
   | CallMessage
   | DoneMessage
   | { kind: 'abort'; call: number; reason: Reason }
-  | { kind: 'sent'; call: number; outcome: SentOutcome };
+  | { kind: 'sent'; call: number; outcome: SentOutcome }
+  | { kind: 'drained'; wait: number };
 
 type ToThread =
   | { kind: 'returned' | 'settled'; call: number; outcome: Outcome }
   | { kind: 'do'; what: 'signal' | 'sent'; call: number }
+  | { kind: 'do'; what: 'throttle'; call: number; ms: number }
+  | { kind: 'do'; what: 'send'; connection: string; bytes: unknown }
+  | { kind: 'do'; what: 'drained'; connection: string; wait: number }
   | { kind: 'do'; what: 'close'; connection: string; detail: string | undefined }
   | { kind: 'do'; what: 'setFraming'; connection: string; framing: Framing; isFrozen: boolean };
 
@@ -150,6 +156,7 @@ class ClosureThread<State> {
   readonly #closures: Closures<State>;
   readonly #requests = new Map<number, ClosureRequest<State>>();
   readonly #inbox: FromThread[] = [];
+  readonly #waits: (() => void)[] = [];
   #isBusy = false;
   #isGone = false;
 
@@ -203,6 +210,13 @@ class ClosureThread<State> {
     return { kind: 'done' };
   }
 
+  drained(connection: string): Promise<void> {
+    return new Promise((resolve) => {
+      const wait = this.#waits.push(resolve) - 1;
+      this.do({ kind: 'do', what: 'drained', connection, wait });
+    });
+  }
+
   /** A closure that is at work is not interrupted by the next one. */
   #takeAll(): void {
     if (this.#isBusy) return;
@@ -216,6 +230,7 @@ class ClosureThread<State> {
   #take(message: FromThread): void {
     if (message.kind === 'call') this.#run(message);
     else if (message.kind === 'abort') this.#requests.get(message.call)?.abort(message.reason);
+    else if (message.kind === 'drained') this.#waits[message.wait]?.();
     else if (message.kind === 'sent') this.#requests.get(message.call)?.settle(message.outcome);
   }
 
@@ -289,6 +304,21 @@ class ClosureConnection<State> implements Connection<State> {
     this.thread.do({ kind: 'do', what: 'close', connection: this.id, detail });
   }
 
+  send(bytes: Uint8Array | readonly Uint8Array[]): boolean {
+    const { error, takesMore } = this.thread.do({
+      kind: 'do',
+      what: 'send',
+      connection: this.id,
+      bytes,
+    });
+    if (error !== undefined) throw new OdradekError(error.code, error.message);
+    return takesMore === true;
+  }
+
+  drained(): Promise<void> {
+    return this.thread.drained(this.id);
+  }
+
   setFraming(framing: Framing): void {
     const { error } = this.thread.do({
       kind: 'do',
@@ -338,6 +368,11 @@ class ClosureRequest<State> implements Request<State> {
       this.#thread.do({ kind: 'do', what: 'sent', call: this.#call });
     }
     return this.#sent;
+  }
+
+  throttle(ms: number): void {
+    const { error } = this.#thread.do({ kind: 'do', what: 'throttle', call: this.#call, ms });
+    if (error !== undefined) throw new OdradekError(error.code, error.message);
   }
 
   abort({ code, message }: Reason): void {

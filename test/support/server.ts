@@ -73,6 +73,7 @@ export function expectNothingLeft<State>(server: SocketServer<State>): void {
     connectionsWaitingForRoom: metrics.connectionsWaitingForRoom,
     connectionsWaitingForMemory: metrics.connectionsWaitingForMemory,
     memoryPoolUsed: metrics.memoryPoolUsed,
+    connectionsThrottled: metrics.connectionsThrottled,
     processors: metrics.processors.map((processor) => processor.connections).filter(Boolean),
     listeners: metrics.listeners.filter((each) => each.connections + each.throttledSockets > 0),
   }).toEqual({
@@ -82,6 +83,7 @@ export function expectNothingLeft<State>(server: SocketServer<State>): void {
     connectionsWaitingForRoom: 0,
     connectionsWaitingForMemory: 0,
     memoryPoolUsed: 0,
+    connectionsThrottled: 0,
     processors: [],
     listeners: [],
   });

@@ -4,6 +4,9 @@ export class Counters {
   connectionsClosedTotal = 0;
   acceptErrorsTotal = 0;
   connectionsEvictedTotal = 0;
+  requestsThrottledTotal = 0;
+  /** At this moment. */
+  connectionsThrottled = 0;
   requestsTotal = 0;
   responsesTotal = 0;
   bytesReadTotal = 0;

@@ -59,6 +59,8 @@ export interface ChannelHost<State> {
   dropQueued(channel: JsChannel<State>): ServerRequest<State>[];
   /** Calls the channel's {@link JsChannel.flush} with the next flush. */
   markDirty(channel: JsChannel<State>): void;
+  /** What was received before may be started. */
+  throttleEnded(channel: JsChannel<State>): void;
   lost(channel: JsChannel<State>): void;
   /** Its descriptor is free. */
   release(channel: JsChannel<State>): void;
@@ -114,6 +116,7 @@ export class JsChannel<State = unknown>
   /** Bytes of the memory pool that it has: in the decoder, and of frames that are not settled. */
   #memory = 0;
   #lingerTimer: NodeJS.Timeout | undefined;
+  #throttle: { readonly until: number; readonly timer: NodeJS.Timeout } | null = null;
   /** What the kernel had not taken when somebody last looked. */
   #unsent = 0;
 
@@ -152,7 +155,7 @@ export class JsChannel<State = unknown>
     this.#become('open');
     this.#startClock();
     if (greeting !== null) {
-      this.#give(() => this.#writer.greet(this.framer, greeting));
+      this.#give(() => this.#writer.push(this.framer, greeting));
       this.#host.markDirty(this);
     }
     this.#resume();
@@ -160,7 +163,7 @@ export class JsChannel<State = unknown>
 
   /** Whether a frame is there to be made a request. */
   hasFrame(): boolean {
-    return !this.#inputOver && this.#decoder.find();
+    return !this.#inputOver && this.#throttle === null && this.#decoder.find();
   }
 
   /** Whether as many frames were made requests as may be on their way at once. */
@@ -248,7 +251,8 @@ export class JsChannel<State = unknown>
 
   /** Writes what was given. False while the kernel has not taken all of it. */
   flush(): boolean {
-    if (this.#phase === 'open') this.#writer.flush();
+    if (this.#phase === 'open' || this.#phase === 'opening') this.#writer.flush();
+    if (this.isGauged) this.left(this.#writer.unsent);
     this.#goOn();
     return this.#writer.isIdle;
   }
@@ -264,9 +268,48 @@ export class JsChannel<State = unknown>
     return this.#writer.answered;
   }
 
+  /** Gives bytes that answer no request; how many it has that are not with the kernel. */
+  push(bytes: Uint8Array | readonly Uint8Array[]): number {
+    if (this.#cut || (this.#phase !== 'open' && this.#phase !== 'opening')) return 0;
+    if (this.#writer.isIdle) this.#startClock();
+    this.#give(() => this.#writer.push(this.framer, bytes));
+    this.#host.markDirty(this);
+    return this.#writer.unsent;
+  }
+
+  /** Kafka's StartThrottling: reads nothing for so many milliseconds. */
+  muteFor(ms: number): void {
+    this.#host.counters.requestsThrottledTotal++;
+    if (this.#phase !== 'open' || this.#ending !== null) return;
+    const until = performance.now() + ms;
+    if (this.#throttle === null) {
+      this.#host.counters.connectionsThrottled++;
+      this.throttleBegan();
+    } else if (this.#throttle.until >= until) {
+      return;
+    }
+    clearTimeout(this.#throttle?.timer);
+    const timer = setTimeout(() => {
+      this.#endThrottle();
+      this.flush();
+    }, ms).unref();
+    this.#throttle = { until, timer };
+  }
+
+  /** Kafka's EndThrottling; at the latest when the connection begins to end. */
+  #endThrottle(): void {
+    if (this.#throttle === null) return;
+    clearTimeout(this.#throttle.timer);
+    this.#throttle = null;
+    this.#host.counters.connectionsThrottled--;
+    this.#startClock();
+    this.#host.throttleEnded(this);
+  }
+
   /** Reads nothing more, and ends the connection as soon as everything received is answered. */
   drain(code: CloseCode): void {
     this.#inputOver = true;
+    this.#endThrottle();
     if (this.#phase === 'opening' || this.#phase === 'open') {
       this.#ending ??= { code };
     }
@@ -307,8 +350,9 @@ export class JsChannel<State = unknown>
   }
 
   awaited(): Wait | null {
-    if (this.#phase !== 'open') return null;
+    if (this.#phase !== 'open' && this.#phase !== 'opening') return null;
     if (!this.#writer.isIdle) return this.#isStuck() ? waits.write : null;
+    if (this.#phase === 'opening') return null;
     // What a paused socket has to read nobody knows: a part of a frame has no more time for that.
     const isUnread = this.waitingForMemory && this.#decoder.isEmpty;
     const isOurs =
@@ -348,6 +392,7 @@ export class JsChannel<State = unknown>
 
   #cutWith(ending: Ending): void {
     this.#inputOver = true;
+    this.#endThrottle();
     if (this.#cut || (this.#phase !== 'open' && this.#phase !== 'opening')) return;
     this.#cut = true;
     this.#ending = ending;
@@ -365,11 +410,11 @@ export class JsChannel<State = unknown>
   #goOn(): void {
     switch (this.#phase) {
       case 'opening':
-        if (this.#ending !== null) this.#shutDown();
+        if (this.#ending !== null && this.#writer.isIdle) this.#shutDown();
         return;
       case 'open':
         if (this.#writer.isIdle && (this.#unsettled === 0 || this.#cut)) {
-          if (this.#ending === null) this.#readOn();
+          if (this.#ending === null && this.#throttle === null) this.#readOn();
           if (this.#ending !== null) this.#shutDown();
         } else if (!this.#isMuted && this.#ending === null) {
           this.#readAhead();
@@ -385,9 +430,9 @@ export class JsChannel<State = unknown>
     }
   }
 
-  /** As many requests as may be are in flight, or their replies on the way to the kernel. */
+  /** Throttled; or as many requests as may be are in flight, or their replies on the way to the kernel. */
   get #isMuted(): boolean {
-    if (this.#maxInFlight === 1) return this.#unsettled > 0 || !this.#writer.isIdle;
+    if (this.#throttle !== null) return true;
     return this.#unsettled + this.#writer.unwritten >= this.#maxInFlight;
   }
 
@@ -430,6 +475,7 @@ export class JsChannel<State = unknown>
 
   #report(): void {
     this.#become('closed');
+    this.#endThrottle();
     clearTimeout(this.#lingerTimer);
     this.#inputOver = true;
     this.#dropInput();
@@ -532,6 +578,7 @@ export class JsChannel<State = unknown>
   /** What was owed is owed no more; what was received is still handled. */
   #lose(ending: Ending): void {
     this.#become('gone');
+    this.#endThrottle();
     this.#ending = ending;
     this.#writer.refuse(ending.code);
     this.#host.lost(this);

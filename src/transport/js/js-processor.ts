@@ -37,6 +37,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
   #dirty: JsChannel<State>[] = [];
   #isServing = false;
   #isFlushing = false;
+  #isFlushAsked = false;
   #requestsLeft = 0;
   #bytesLeft = 0;
 
@@ -100,6 +101,16 @@ export class JsProcessor<State> implements ChannelHost<State> {
   admitAgain(): void {
     this.requestChannel.admitAgain();
     this.#goOnLater();
+  }
+
+  /** For what is given outside of the turns that the handler pool ends. */
+  flushSoon(): void {
+    if (this.#isFlushAsked) return;
+    this.#isFlushAsked = true;
+    process.nextTick(() => {
+      this.#isFlushAsked = false;
+      this.flush();
+    });
   }
 
   /** Writes every reply that was given since the last flush. */
@@ -183,6 +194,14 @@ export class JsProcessor<State> implements ChannelHost<State> {
       this.counters.connectionsEvictedTotal++;
       channel.evict();
     }
+  }
+
+  throttleEnded(channel: JsChannel<State>): void {
+    // What it begins may do anything: not in the midst of what has ended the throttle.
+    queueMicrotask(() => {
+      channel.throttleEnded(1);
+      if (!channel.isThrottled) this.#events.throttleEnded(channel);
+    });
   }
 
   lost(channel: JsChannel<State>): void {

@@ -185,6 +185,20 @@ export class JsTransport<State = unknown> implements Transport<State> {
     (connection as JsChannel<State>).closeInOrder(ending);
   }
 
+  get sendHighWaterMarkBytes(): number {
+    return this.#settings.sendHighWaterMarkBytes;
+  }
+
+  send(connection: ServerConnection<State>, bytes: Uint8Array | readonly Uint8Array[]): number {
+    const unsent = (connection as JsChannel<State>).push(bytes);
+    this.#processor.flushSoon();
+    return unsent;
+  }
+
+  throttle(connection: ServerConnection<State>, ms: number): void {
+    (connection as JsChannel<State>).muteFor(ms);
+  }
+
   setFraming(
     connection: ServerConnection<State>,
     framing: Framing,
@@ -245,6 +259,8 @@ export class JsTransport<State = unknown> implements Transport<State> {
       memoryPoolAvailable: memory.available,
       memoryPoolUsed: memory.used,
       memoryPoolDepletedMs: memory.depletedMs,
+      requestsThrottledTotal: counters.requestsThrottledTotal,
+      connectionsThrottled: counters.connectionsThrottled,
       processors: [
         {
           id: 0,

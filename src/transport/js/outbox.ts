@@ -1,3 +1,4 @@
+import { lengthOf } from '../../push.js';
 import type { ReplyFramer } from '../../reply-framer.js';
 import { ownReplyBytes, replySlabBytes } from './bounds.js';
 
@@ -36,6 +37,8 @@ export class ReplySlab {
  */
 export class Outbox {
   readonly #slab: ReplySlab;
+  /** Bytes that were added and not taken. */
+  length = 0;
   #parts: Buffer[] = [];
   /** The last part, still growing: `#slabBytes` from `#start` to `#end`. */
   #slabBytes: Buffer | null = null;
@@ -60,6 +63,7 @@ export class Outbox {
       const end = put(bytes, 0, framer, reply, body);
       this.#seal();
       this.#parts.push(bytes.subarray(0, end));
+      this.length += end;
       return;
     }
     const slab = this.#slab;
@@ -67,6 +71,7 @@ export class Outbox {
     const start = slab.used;
     const end = put(slab.bytes, start, framer, reply, body);
     slab.used = end;
+    this.length += end - start;
     if (this.#slabBytes !== slab.bytes || this.#end !== start) {
       this.#seal();
       this.#slabBytes = slab.bytes;
@@ -80,6 +85,7 @@ export class Outbox {
     this.#seal();
     const parts = this.#parts;
     this.#parts = [];
+    this.length = 0;
     return parts;
   }
 
@@ -111,11 +117,4 @@ function put(
 function putBytes(target: Buffer, at: number, bytes: Uint8Array): number {
   if (bytes.byteLength > 0) target.set(bytes, at);
   return at + bytes.byteLength;
-}
-
-function lengthOf(reply: Uint8Array | readonly Uint8Array[]): number {
-  if (reply instanceof Uint8Array) return reply.byteLength;
-  let length = 0;
-  for (const part of reply) length += part.byteLength;
-  return length;
 }

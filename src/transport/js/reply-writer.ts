@@ -55,8 +55,13 @@ export class ReplyWriter<State> {
     return handle?.writeQueueSize ?? 0;
   }
 
+  /** Bytes that were given and are not with the kernel. */
+  get unsent(): number {
+    return this.#outbox.length + (this.#writing === null ? 0 : this.#socket.writableLength);
+  }
+
   /** Gives bytes that answer no request. Throws where memory is refused. */
-  greet(framer: ReplyFramer, bytes: Uint8Array): void {
+  push(framer: ReplyFramer, bytes: Uint8Array | readonly Uint8Array[]): void {
     this.#outbox.add(framer, bytes);
   }
 

@@ -102,6 +102,8 @@ export interface NativeProcessorCounters {
   waitingForMemory: number;
   strayReplies: number;
   evicted: number;
+  throttles: number;
+  throttled: number;
   idleUs: number;
 }
 

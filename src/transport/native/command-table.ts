@@ -3,6 +3,7 @@ import type { ReplyFramer } from '../../reply-framer.js';
 import type { NativeFraming, NativeServer } from './binding.js';
 import {
   commandFields,
+  commandFlags,
   commandKinds,
   entriesPerTable,
   fieldsPerEntry,
@@ -11,7 +12,7 @@ import {
   slabBytes,
 } from './crossing.js';
 
-const { reply, replyLarge, accept, close, hold, setFraming } = commandKinds;
+const { reply, replyLarge, accept, close, hold, setFraming, throttle } = commandKinds;
 const field = commandFields;
 
 /** A connection, as the core knows it. */
@@ -41,6 +42,8 @@ export class CommandTable {
    * the core; it is given back on arrival, and taken anew when a handler starts.
    */
   released = 0;
+  /** What entries begin with, beside their kind. */
+  #flags = 0;
   /** The connection of the last entry, while that entry may still be added to. */
   #open: Target | null = null;
 
@@ -74,6 +77,31 @@ export class CommandTable {
     } else {
       this.#frameParts(connection, framer, reply instanceof Uint8Array ? [reply] : reply);
     }
+  }
+
+  /**
+   * Frames bytes that answer no request (`null`: none), and sends them. With a `mark` an event says when
+   * they, and all that was given before, have left.
+   */
+  push(
+    connection: Target,
+    framer: ReplyFramer,
+    bytes: Uint8Array | readonly Uint8Array[] | null,
+    mark: number | null,
+  ): void {
+    this.#open = null;
+    this.#flags = commandFlags.push << 16;
+    if (bytes !== null) this.frame(connection, framer, bytes);
+    if (mark !== null) {
+      const at = this.#open === null ? this.#begin(reply, connection) : this.#at(this.#count - 1);
+      const table = this.#table;
+      table[at + field.sequence] = mark;
+      table[at + field.kind] = (table[at + field.kind] as number) | (commandFlags.notify << 16);
+    }
+    this.#flags = 0;
+    this.#open = null;
+    // The core copies large parts inside the call, and the program may change them after this one.
+    if (this.#larges.length > 0) this.flush();
   }
 
   /** The usual reply: header, bytes and trailer stand side by side. */
@@ -157,6 +185,13 @@ export class CommandTable {
     this.#open = null;
   }
 
+  /** Nothing is read for so long; an event says when that is over. */
+  throttle(connection: Target, ms: number): void {
+    const at = this.#begin(throttle, connection);
+    this.#open = null;
+    this.#table[at + field.length] = ms;
+  }
+
   /** `unread` are to be cut by `framing`; they were `count` requests. */
   setFraming(
     connection: Target,
@@ -236,7 +271,7 @@ export class CommandTable {
     if (this.#count === entriesPerTable) this.flush();
     const at = this.#at(this.#count++);
     const table = this.#table;
-    table[at + field.kind] = kind;
+    table[at + field.kind] = kind | this.#flags;
     table[at + field.processor] = connection.processor;
     table[at + field.slot] = connection.slot;
     table[at + field.generation] = connection.generation;

@@ -41,7 +41,7 @@ export const commandFields = {
   settles: 5,
   /** In the reply slab; for large parts and `setFraming` the index among the large parts. */
   offset: 6,
-  /** For `setFraming` the index among the framings. */
+  /** For `setFraming` the index among the framings, for `throttle` milliseconds. */
   length: 7,
 } as const;
 
@@ -52,9 +52,10 @@ export const commandKinds = {
   close: 3,
   hold: 4,
   setFraming: 5,
+  throttle: 6,
 } as const;
 
-export const commandFlags = { discarded: 1, notify: 2 } as const;
+export const commandFlags = { discarded: 1, notify: 2, push: 4 } as const;
 
 /** No large part belongs to the command. */
 export const noPart = 0xffff_ffff;
@@ -65,10 +66,12 @@ export const eventKinds = {
   cut: 2,
   closed: 3,
   sent: 4,
-  held: 5,
-  acceptError: 6,
-  fatal: 7,
-  left: 8,
+  pushSent: 5,
+  held: 6,
+  throttleEnded: 7,
+  acceptError: 8,
+  fatal: 9,
+  left: 10,
 } as const;
 
 export const framingKinds = {

@@ -18,6 +18,14 @@ export interface Reframing<State> {
 
 const waitsForFrame: Wait = { limit: 'frameTimeoutMs', code: 'FRAME_TIMEOUT' };
 
+/** Bytes of a connection that its processor was given, and those of them that are known to have left. */
+export interface Outflow {
+  given: number;
+  left: number;
+  /** The core will say when what was given until then has left. */
+  isMarked: boolean;
+}
+
 /** What few connections of the core need. */
 class NativeExtras<State> {
   /** What `close(detail)` said. */
@@ -32,6 +40,8 @@ class NativeExtras<State> {
   waiting: number[] = [];
   /** Somebody was told the fate of a reply. */
   hasToldSent = false;
+  /** From the first push on. */
+  outflow: Outflow | null = null;
   /** See {@link NativeConnection.awaited}. */
   since = 0;
 }
@@ -86,6 +96,7 @@ export class NativeConnection<State = unknown>
     const { custom } = this;
     if (custom === null || this.closing || this.ended) return null;
     if (this.inFlight > 0 || this.hasBacklog || custom.decoder.isEmpty) return null;
+    if (this.isThrottled) return null;
     return waitsForFrame;
   }
 

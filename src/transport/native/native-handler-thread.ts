@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { type CloseCode, closeCodeOf } from '../../close-reason.js';
+import type { ServerConnection } from '../../connection.js';
 import { OdradekError } from '../../errors.js';
 import type { Framing } from '../../framing.js';
 import { packError } from '../../handler-pool/error-crossing.js';
@@ -46,6 +47,8 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   readonly #marks: Uint8Array;
   /** By processor and slot. */
   readonly #connections: (ThreadConnection | undefined)[][] = [];
+  /** Throttled connections of which nothing more is begun. */
+  readonly #heldBack = new Set<ServerConnection>();
   /** Failed requests whose hooks were asked, by number. */
   readonly #asked = new Map<number, (reply: Reply | undefined) => void>();
   #lastAsked = 0;
@@ -58,15 +61,18 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   #inFlightBefore = 0;
 
   constructor(handler: Handler, attachment: NativeAttachment) {
-    const { isolateBodies, borrowBodies, maxInFlightPerConnection, handlerTimeoutMs, capacity } =
-      attachment;
+    const { maxInFlightPerConnection, handlerTimeoutMs, capacity } = attachment;
     const tables = handlerTables(capacity);
     super(
-      { isolateBodies, borrowBodies, maxInFlightPerConnection },
+      attachment,
       {
         requestReceived: (request) => this.#pool.receive(request),
         turnEnded: () => this.#pool.endTurn(),
         connectionReset: (connection) => connection.abort(new Error('the client is gone')),
+        throttleEnded: (connection) => {
+          this.#heldBack.delete(connection);
+          this.#pool.resume(connection);
+        },
       },
       tables,
     );
@@ -264,6 +270,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   #ended(connection: ThreadConnection, code: CloseCode): void {
     connection.forgetSent(code);
     connection.end(code);
+    this.#heldBack.delete(connection);
     this.#pool.ended(connection);
   }
 
@@ -276,6 +283,15 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     if (Atomics.load(this.#marks, this.#marks.length - 1) !== 0)
       return new Promise(() => undefined);
     return handler(request);
+  }
+
+  /** Where other threads may begin what follows, or too much is held back, nothing waits here. */
+  protected override holdsBack(connection: ThreadConnection): boolean {
+    const { mostHeldBack } = this.#attachment;
+    const hasRoom = this.#heldBack.size < mostHeldBack || this.#heldBack.has(connection);
+    if (connection.isShared || !hasRoom) return false;
+    this.#heldBack.add(connection);
+    return true;
   }
 
   started(): void {}

@@ -16,11 +16,14 @@ export interface NativeAttachment {
   readonly number: number;
   /** Requests that the thread may have claimed, and so the size of its marks. */
   readonly capacity: number;
+  /** Throttled connections of which the thread may have requests that it doesn't begin. */
+  readonly mostHeldBack: number;
   readonly concurrency: number;
   readonly affinity: 'any' | 'connection';
   readonly isolateBodies: boolean;
   readonly borrowBodies: boolean;
   readonly maxInFlightPerConnection: number;
+  readonly sendHighWaterMarkBytes: number;
   readonly handlerTimeoutMs: number;
   readonly listeners: readonly NativeListenerFacts[];
 }

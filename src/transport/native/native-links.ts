@@ -252,6 +252,9 @@ class NativeLink<State> implements HandlerLink {
 /** Frames of one connection that may be claimed together: the core's bound. */
 const longestRun = 64;
 
+/** Throttled connections of which a thread may have requests that it doesn't begin. */
+const mostHeldBack = 64;
+
 function makeAttachment<State>(
   { settings, host }: NativeLinks<State>,
   place: number,
@@ -261,18 +264,21 @@ function makeAttachment<State>(
     settings;
   const { concurrency = 1, affinity = 'any' } = handlerPool ?? {};
   const run = Math.max(longestRun, maxInFlightPerConnection);
-  // Each request in flight may have others of its connection behind it.
-  const capacity = (concurrency + 1) * run;
+  // Each request in flight may have others of its connection behind it, and what is held back
+  // takes no other's room.
+  const capacity = (concurrency + 1 + mostHeldBack) * run;
   return {
     kind: 'native',
     port,
     number: host.server()?.openHandler(place, capacity) ?? 0,
     capacity,
+    mostHeldBack,
     concurrency,
     affinity,
     isolateBodies,
     borrowBodies,
     maxInFlightPerConnection,
+    sendHighWaterMarkBytes: settings.sendHighWaterMarkBytes,
     handlerTimeoutMs,
     listeners: settings.listeners.served.map(factsOf),
   };

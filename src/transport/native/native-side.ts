@@ -6,6 +6,8 @@ import type { Expiry } from '../../expiry.js';
 import type { CustomFraming, Framing } from '../../framing.js';
 import { LoopTurn } from '../../loop-turn.js';
 import type { Settings } from '../../options.js';
+import { lengthOf } from '../../push.js';
+import type { ReplyFramer } from '../../reply-framer.js';
 import { ServerRequest } from '../../request.js';
 import type { TransportEvents } from '../../transport.js';
 import type { NativeEvent, NativeTables } from './binding.js';
@@ -26,7 +28,7 @@ import {
   statusFields,
 } from './crossing.js';
 import { CustomInput, CustomRequest } from './custom-input.js';
-import type { NativeConnection, Reframing } from './native-connection.js';
+import type { NativeConnection, Outflow, Reframing } from './native-connection.js';
 import { toNativeFraming } from './native-framing.js';
 
 const field = requestFields;
@@ -46,13 +48,13 @@ const nothing = Buffer.alloc(0);
 /** What this side of the boundary needs to know of the server's options. */
 export type SideSettings<State> = Pick<
   Settings<State>,
-  'isolateBodies' | 'borrowBodies' | 'maxInFlightPerConnection'
+  'isolateBodies' | 'borrowBodies' | 'maxInFlightPerConnection' | 'sendHighWaterMarkBytes'
 >;
 
 /** What this side tells whoever runs the handlers. */
 export type SideEvents<State> = Pick<
   TransportEvents<State>,
-  'requestReceived' | 'turnEnded' | 'connectionReset'
+  'requestReceived' | 'turnEnded' | 'connectionReset' | 'throttleEnded'
 >;
 
 /**
@@ -272,6 +274,16 @@ export abstract class NativeSide<State> {
     else if (event.kind === eventKinds.cut) connection.cut(closeCodeOf(event.reason));
     else if (event.kind === eventKinds.held) this.#held(connection, event.count);
     else if (event.kind === eventKinds.sent) this.#sent(connection, event);
+    else if (event.kind === eventKinds.pushSent) this.#pushLeft(connection, event.count);
+    else if (event.kind === eventKinds.throttleEnded) this.#throttleEnded(connection, event.count);
+  }
+
+  #throttleEnded(connection: NativeConnection<State>, count: number): void {
+    const wasHeld = connection.isThrottled;
+    connection.throttleEnded(count);
+    if (!wasHeld || connection.isThrottled) return;
+    this.#startClock(connection);
+    this.events.throttleEnded(connection);
   }
 
   #held(connection: NativeConnection<State>, sequence: number): void {
@@ -307,6 +319,8 @@ export abstract class NativeSide<State> {
     const isAnswered = bytes !== null || closeCode === null;
     if (isCustom) {
       this.#replyCustom(connection, request, isAnswered, closeCode);
+      if (bytes !== null && connection.isGauged)
+        this.#gaugeReply(connection, request.framer, bytes);
       return;
     }
     let flags = isAnswered ? 0 : commandFlags.discarded;
@@ -316,6 +330,7 @@ export abstract class NativeSide<State> {
     }
     commands.settle(connection, request.sequence, 1, closeCode, flags);
     connection.nextReply = (request.sequence + 1) >>> 0;
+    if (bytes !== null && connection.isGauged) this.#gaugeReply(connection, request.framer, bytes);
     if (connection.inputs !== null) this.#settlePieces(connection, true);
     if (this.settings.borrowBodies) this.#endLoan(request);
   }
@@ -395,6 +410,64 @@ export abstract class NativeSide<State> {
     this.flushSoon();
   }
 
+  get sendHighWaterMarkBytes(): number {
+    return this.settings.sendHighWaterMarkBytes;
+  }
+
+  send(connection: NativeConnection<State>, bytes: Uint8Array | readonly Uint8Array[]): number {
+    if (this.commands === null) return 0;
+    const { more, framer } = connection;
+    more.outflow ??= { given: 0, left: 0, isMarked: false };
+    const { outflow } = more;
+    outflow.given += framedLength(framer, bytes);
+    this.commands.push(connection, framer, bytes, outflow.isMarked ? null : outflow.given >>> 0);
+    outflow.isMarked = true;
+    this.flushSoon();
+    return outflow.given - outflow.left;
+  }
+
+  /** Replies of a connection that is pushed to count, too. One mark at a time is on its way. */
+  #gaugeReply(
+    connection: NativeConnection<State>,
+    framer: ReplyFramer,
+    bytes: Uint8Array | readonly Uint8Array[],
+  ): void {
+    const outflow = connection.extras?.outflow ?? null;
+    if (outflow === null) return;
+    outflow.given += framedLength(framer, bytes);
+    this.#mark(connection, outflow);
+  }
+
+  #mark(connection: NativeConnection<State>, outflow: Outflow): void {
+    if (outflow.isMarked) return;
+    outflow.isMarked = true;
+    this.commands?.push(connection, connection.framer, null, outflow.given >>> 0);
+  }
+
+  /** All that was given up to this mark has left. */
+  #pushLeft(connection: NativeConnection<State>, mark: number): void {
+    const outflow = connection.extras?.outflow ?? null;
+    if (outflow === null) return;
+    outflow.left += (mark - (outflow.left >>> 0)) >>> 0;
+    outflow.isMarked = false;
+    connection.left(outflow.given - outflow.left);
+    if (outflow.given === outflow.left || connection.ended) return;
+    this.#mark(connection, outflow);
+    this.flushSoon();
+  }
+
+  throttle(connection: NativeConnection<State>, ms: number): void {
+    if (this.commands === null) return;
+    this.commands.throttle(connection, ms);
+    if (this.holdsBack(connection)) connection.throttleBegan();
+    this.flushSoon();
+  }
+
+  /** Whether what has crossed of a throttled connection waits here. */
+  protected holdsBack(_connection: NativeConnection<State>): boolean {
+    return true;
+  }
+
   setFraming(
     connection: NativeConnection<State>,
     framing: Framing,
@@ -471,6 +544,11 @@ export abstract class NativeSide<State> {
       this.flush();
     });
   }
+}
+
+/** At most: a header may take less than it could. */
+function framedLength(framer: ReplyFramer, bytes: Uint8Array | readonly Uint8Array[]): number {
+  return framer.maxHeaderBytes + lengthOf(bytes) + framer.trailer.length;
 }
 
 /** Memory for small bodies. It is never used twice, so a body never changes under its handler. */

@@ -422,14 +422,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     const listeners = counters?.listeners ?? [];
     const { queuedMaxRequestBytes } = this.#settings.limits.current.memory;
     const memoryPoolUsed = counters?.memoryUsed ?? 0;
-    type Name =
-      | 'closed'
-      | 'requests'
-      | 'responses'
-      | 'waitingForRoom'
-      | 'waitingForMemory'
-      | 'evicted';
-    const sum = (name: Name) => processors.reduce((total, processor) => total + processor[name], 0);
+    const sum = (name: ProcessorTotal) =>
+      processors.reduce((total, processor) => total + processor[name], 0);
     return {
       connections: this.#open,
       connectionsAcceptedTotal: listeners.reduce((total, { accepted }) => total + accepted, 0),
@@ -447,6 +441,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       memoryPoolAvailable: queuedMaxRequestBytes - memoryPoolUsed,
       memoryPoolUsed,
       memoryPoolDepletedMs: (counters?.memoryDepletedUs ?? 0) / 1000,
+      requestsThrottledTotal: sum('throttles'),
+      connectionsThrottled: sum('throttled'),
       listeners: [...this.#settings.listeners].flatMap(({ index, name }) => {
         const counts = listeners[index];
         if (counts === undefined) return [];
@@ -493,6 +489,17 @@ function toConfig<State>(listener: Listener<State>, host: string): NativeListene
   const { port, backlog, framing } = listener;
   return { host, port, backlog, framing: toNativeFraming(framing) };
 }
+
+/** What is the sum of its processors'. */
+type ProcessorTotal =
+  | 'closed'
+  | 'requests'
+  | 'responses'
+  | 'waitingForRoom'
+  | 'waitingForMemory'
+  | 'evicted'
+  | 'throttles'
+  | 'throttled';
 
 /** What a frame did wrong, in the words that the js transport has for it. */
 function brokenFraming(code: CloseCode, framing: Framing, event: NativeEvent): string | undefined {

@@ -1,0 +1,45 @@
+/**
+ * How much was given to one connection and has not left: what `connection.send()` returns and
+ * `connection.drained()` waits for. As with a Writable of Node's, but for one thing: a drain comes at
+ * half of the mark, since replies may keep a connection from ever having nothing to send.
+ */
+export class SendGauge {
+  readonly #mark: number;
+  #isFull = false;
+  #drain: { readonly promise: Promise<void>; readonly resolve: () => void } | null = null;
+
+  constructor(mark: number) {
+    this.#mark = mark;
+  }
+
+  /** So many bytes have not left, the last ones given among them: whether more may be given now. */
+  given(unsent: number): boolean {
+    if (unsent < this.#mark) return true;
+    this.#isFull = true;
+    return false;
+  }
+
+  /** So many have not left by now. */
+  left(unsent: number): void {
+    if (this.#isFull && unsent <= this.#mark / 2) this.open();
+  }
+
+  /** Nobody has to wait: it is drained, or the connection has ended. */
+  open(): void {
+    this.#isFull = false;
+    this.#drain?.resolve();
+    this.#drain = null;
+  }
+
+  drained(): Promise<void> {
+    if (!this.#isFull) return Promise.resolve();
+    if (this.#drain === null) {
+      let resolve: () => void = () => undefined;
+      const promise = new Promise<void>((settle) => {
+        resolve = settle;
+      });
+      this.#drain = { promise, resolve };
+    }
+    return this.#drain.promise;
+  }
+}
