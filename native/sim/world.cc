@@ -146,7 +146,7 @@ void World::finish() {
     runLoops();
     for (auto& client : clients_) client->finish();
     runLoops();
-    resize();
+    handOverToNewcomer();
   }
   // With handlers that still don't answer, the loops have to come to rest all the same.
   settle(false);
@@ -330,10 +330,7 @@ void World::resize() {
                                       [](const auto* thread) { return !thread->loop.hasEnded(); });
   if (is_ending_ || is_leaving) return;
   leaving_.clear();
-  std::vector<ProcessorThread*> serving;
-  for (auto& thread : processors_) {
-    if (thread->processor.isHere()) serving.push_back(thread.get());
-  }
+  const std::vector<ProcessorThread*> serving = this->serving();
   const size_t wanted = random_.between(1, kMostProcessors);
   trace_.note("from %zu to %zu processors", serving.size(), wanted);
   if (wanted > serving.size()) return growBy(wanted - serving.size());
@@ -342,6 +339,32 @@ void World::resize() {
   for (size_t i = wanted; i < serving.size(); i++) {
     tally_.count(Fault::kProcessorLeaves);
     if (serving[i]->processor.leave(heirs)) leaving_.push_back(serving[i]);
+  }
+}
+
+std::vector<World::ProcessorThread*> World::serving() const {
+  std::vector<ProcessorThread*> serving;
+  for (const auto& thread : processors_) {
+    if (thread->processor.isHere()) serving.push_back(thread.get());
+  }
+  return serving;
+}
+
+// Whoever has connections leaves, and the heir has none of its own: nothing has started a clock
+// there.
+void World::handOverToNewcomer() {
+  const std::vector<ProcessorThread*> before = serving();
+  if (is_ending_ || !leaving_.empty()) return resize();
+  growBy(1);
+  std::vector<Processor*> heirs;
+  for (ProcessorThread* thread : serving()) {
+    const bool is_new = std::ranges::find(before, thread) == before.end();
+    if (is_new) heirs.push_back(&thread->processor);
+  }
+  if (heirs.empty()) return resize();
+  for (ProcessorThread* thread : before) {
+    tally_.count(Fault::kProcessorLeaves);
+    if (thread->processor.leave(heirs)) leaving_.push_back(thread);
   }
 }
 

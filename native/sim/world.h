@@ -63,6 +63,8 @@ class World {
   void endListener(uint32_t listener, ListenerEnds::Stage stage);
   void checkRemovedListeners();
   void resize();
+  void handOverToNewcomer();
+  std::vector<ProcessorThread*> serving() const;
   void growBy(size_t count);
   void finishResize();
   void beginEnd();
