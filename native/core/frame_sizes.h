@@ -4,8 +4,8 @@
 // Most connections have none or one: that has no memory of its own.
 #pragma once
 
+#include <bit>
 #include <cstdint>
-#include <utility>
 
 #include "check.h"
 #include "ring.h"
@@ -27,7 +27,7 @@ class FrameSizes {
     if (isOne()) {
       auto* sizes = new Ring<uint32_t>();
       sizes->push(theOne());
-      word_ = reinterpret_cast<uintptr_t>(sizes);
+      word_ = std::bit_cast<uintptr_t>(sizes);
     }
     many()->push(bytes);
   }
@@ -41,7 +41,9 @@ class FrameSizes {
   static uint64_t one(uint32_t bytes) { return uint64_t{bytes} << 1 | 1; }
   bool isOne() const { return (word_ & 1) == 1; }
   uint32_t theOne() const { return static_cast<uint32_t>(word_ >> 1); }
-  Ring<uint32_t>* many() const { return reinterpret_cast<Ring<uint32_t>*>(word_); }
+  Ring<uint32_t>* many() const {
+    return std::bit_cast<Ring<uint32_t>*>(static_cast<uintptr_t>(word_));
+  }
 
   int64_t remove(uint32_t count, uint32_t (Ring<uint32_t>::*take)()) {
     if (count == 0) return 0;
