@@ -303,8 +303,8 @@ TEST_F(ListenersTest, ComeAndGoUnderTrafficAndLeaveNoDescriptors) {
   ASSERT_EQ(echo.start().step, StartError::Step::kNone);
   const int before = openDescriptors();
   std::atomic<bool> is_over{false};
-  std::thread steady([&] {
-    Client client(echo.port());
+  std::thread steady([&, port = echo.port()] {
+    Client client(port);
     while (!is_over) expectEcho(client, "steady");
   });
   for (uint32_t number = 1; number <= 40; number++) {
