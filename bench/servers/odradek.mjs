@@ -27,7 +27,13 @@ const ofConnections = {
 const limitsOf = {
   '': {},
   'one-address': ofConnections,
-  off: { ...ofConnections, connectionsMaxIdleMs: 0, frameTimeoutMs: 0, writeTimeoutMs: 0 },
+  off: {
+    ...ofConnections,
+    connectionsMaxIdleMs: 0,
+    frameTimeoutMs: 0,
+    writeTimeoutMs: 0,
+    queuedMaxRequestBytes: Infinity,
+  },
 };
 
 const server = makeServer();

@@ -117,11 +117,16 @@ struct Channel {
   bool in_disconnected : 1 = false;
 
   uint32_t account = Admission::kNoAccount;
-  // More of the reason: the length that broke the framing, or an errno.
+  // More of the reason: the length that broke the framing (see isBroken()), or an errno.
   int64_t detail = 0;
   // When what the peer is waited for has begun, see Timeouts; or the lingering.
   int64_t since_ns = 0;
 
+  // Its framing was broken, and that is the reason.
+  bool isBroken() const {
+    return reason == CloseReason::kFrameTooLarge || reason == CloseReason::kFrameLengthInvalid ||
+           reason == CloseReason::kFrameInvalid;
+  }
   bool isMuted() const { return mute != MuteState::kNotMuted; }
   Admission admission() const { return {account, listener}; }
   bool isLive() const { return life == Life::kOpen || life == Life::kClosing; }

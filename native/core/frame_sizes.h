@@ -4,7 +4,6 @@
 // Most connections have none or one: that has no memory of its own.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
 #include "check.h"
@@ -27,7 +26,7 @@ class FrameSizes {
     if (isOne()) {
       auto* sizes = new Ring<uint32_t>();
       sizes->push(theOne());
-      word_ = std::bit_cast<uintptr_t>(sizes);
+      word_ = reinterpret_cast<uintptr_t>(sizes);
     }
     many()->push(bytes);
   }
@@ -42,7 +41,8 @@ class FrameSizes {
   bool isOne() const { return (word_ & 1) == 1; }
   uint32_t theOne() const { return static_cast<uint32_t>(word_ >> 1); }
   Ring<uint32_t>* many() const {
-    return std::bit_cast<Ring<uint32_t>*>(static_cast<uintptr_t>(word_));
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): it was one
+    return reinterpret_cast<Ring<uint32_t>*>(static_cast<uintptr_t>(word_));
   }
 
   int64_t remove(uint32_t count, uint32_t (Ring<uint32_t>::*take)()) {

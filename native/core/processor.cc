@@ -539,9 +539,7 @@ void Processor::reportClosed(Channel& channel) {
   event->kind = Event::Kind::kClosed;
   event->channel = channel.id;
   event->reason = channel.reason;
-  const bool is_broken = channel.reason == CloseReason::kFrameTooLarge ||
-                         channel.reason == CloseReason::kFrameLengthInvalid;
-  if (is_broken) {
+  if (channel.isBroken()) {
     event->declared = channel.detail;
   } else {
     event->error = static_cast<int>(channel.detail);

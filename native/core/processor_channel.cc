@@ -542,10 +542,8 @@ void Processor::discardInput(Channel& channel) {
 
 // The connection is of no use any more: what was received is still handled, for its effects.
 void Processor::fail(Channel& channel, CloseReason reason, int error) {
-  if (channel.reason == CloseReason::kNone) {
-    channel.reason = reason;
-    channel.detail = error;
-  }
+  if (channel.reason == CloseReason::kNone) channel.reason = reason;
+  if (!channel.isBroken()) channel.detail = error;
   closeSocket(channel);
   Segment segment;
   while (channel.send.popAny(&segment)) settle(channel, segment, false);

@@ -430,5 +430,20 @@ TEST(ProcessorEnd, ARequestInWorkWhileItLingersSettlesLater) {
   bench.expectClosed(client, CloseReason::kClosedByService, 1);
 }
 
+// What broke the framing and what failed share a place: neither may pass for the other.
+TEST(ProcessorEnd, ABrokenFrameTellsItsLengthAndNoErrno) {
+  Framing framing;
+  framing.kind = Framing::Kind::kVarintPrefixed;
+  ProcessorBench bench({.framing = framing});
+  FakeConnection& client = bench.connect();
+  client.send("\xff\xff\xff\xff\xff\xff");
+  client.end();
+  bench.run();
+  const Event event = bench.takeEvent(Event::Kind::kClosed);
+  EXPECT_EQ(event.reason, CloseReason::kFrameInvalid);
+  EXPECT_EQ(event.error, 0);
+  EXPECT_GT(event.declared, 0);
+}
+
 }  // namespace
 }  // namespace odradek
