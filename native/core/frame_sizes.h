@@ -1,7 +1,8 @@
 // The sizes of the frames of one connection that were completed and are not settled, in their
 // order.
 //
-// Most connections have none or one: that has no memory of its own.
+// Most connections have none or one: that has no memory of its own. One that has had several at a
+// time keeps what it has for them: a batch would need it anew each time.
 #pragma once
 
 #include <cstdint>
@@ -32,9 +33,13 @@ class FrameSizes {
   }
 
   // The sum of the oldest `count`.
-  int64_t pop(uint32_t count) { return remove(count, &Ring<uint32_t>::pop); }
+  int64_t pop(uint32_t count) {
+    return remove(count, [](Ring<uint32_t>& sizes) { return sizes.pop(); });
+  }
   // The sum of the newest `count`.
-  int64_t popBack(uint32_t count) { return remove(count, &Ring<uint32_t>::popBack); }
+  int64_t popBack(uint32_t count) {
+    return remove(count, [](Ring<uint32_t>& sizes) { return sizes.popBack(); });
+  }
 
  private:
   static uint64_t one(uint32_t bytes) { return uint64_t{bytes} << 1 | 1; }
@@ -45,7 +50,8 @@ class FrameSizes {
     return reinterpret_cast<Ring<uint32_t>*>(static_cast<uintptr_t>(word_));
   }
 
-  int64_t remove(uint32_t count, uint32_t (Ring<uint32_t>::*take)()) {
+  template <typename Take>
+  int64_t remove(uint32_t count, Take take) {
     if (count == 0) return 0;
     ODRADEK_REQUIRE(word_ != 0);
     if (isOne()) {
@@ -54,9 +60,9 @@ class FrameSizes {
       word_ = 0;
       return bytes;
     }
+    Ring<uint32_t>& sizes = *many();
     int64_t sum = 0;
-    for (; count > 0; count--) sum += (many()->*take)();
-    if (many()->empty()) clear();
+    for (; count > 0; count--) sum += take(sizes);
     return sum;
   }
 
