@@ -28,6 +28,21 @@ export function checkInteger(name: string, value: unknown, least: number, most: 
   throw invalidOption(name, `an integer from ${least} to ${most}`, value);
 }
 
+/** The core's counts end here. */
+const mostCounted = 2_147_483_647;
+
+/** `value`, if it is an integer of the range, or `Infinity`, which is no limit. */
+export function checkCount(
+  name: string,
+  value: unknown,
+  least: number,
+  most = mostCounted,
+): number {
+  const isCount = typeof value === 'number' && Number.isInteger(value);
+  if (value === Infinity || (isCount && value >= least && value <= most)) return value as number;
+  throw invalidOption(name, `an integer from ${least} to ${most}, or Infinity`, value);
+}
+
 /** The longest that a timer of Node waits. */
 const longestTimeoutMs = 2_147_483_647;
 

@@ -1,4 +1,4 @@
-import { invalidOption } from './check.js';
+import { checkCount, invalidOption } from './check.js';
 import { IpRange } from './ip-address.js';
 
 /**
@@ -89,9 +89,6 @@ export const listenerLimitNames = [
   'maxConnectionCreationRate',
 ] as const satisfies readonly (keyof ListenerLimitOptions)[];
 
-/** The core's numbers end here. */
-const most = 2_147_483_647;
-
 /** A listener, by its name, and its own limits. */
 export interface LimitedListener {
   readonly name: string;
@@ -179,11 +176,4 @@ function checkOverrides(overrides: Readonly<Record<string, number>>): IpOverride
       return { text, range, maxConnections: checkCount(`${name}[${text}]`, maxConnections, 0) };
     })
     .sort((one, other) => other.range.bits - one.range.bits);
-}
-
-function checkCount(name: string, value: unknown, least: number): number {
-  if (value === Infinity) return Infinity;
-  const isCount = typeof value === 'number' && Number.isInteger(value);
-  if (isCount && value >= least && value <= most) return value;
-  throw invalidOption(name, `an integer from ${least} to ${most}, or Infinity`, value);
 }

@@ -56,7 +56,7 @@ export class FrameDecoder {
 
   /** No byte is left, not even of an incomplete frame. */
   get isEmpty(): boolean {
-    return this.#at === this.#end && this.#tail.length === 0;
+    return this.bytes === 0;
   }
 
   push(chunk: Buffer): void {

@@ -1,11 +1,12 @@
 import type { CloseReason } from './close-reason.js';
 import type { ServerConnection } from './connection.js';
+import { Deferred } from './deferred.js';
 import type { Listener } from './options.js';
 import type { ServerRequest } from './request.js';
 import type { Transport } from './transport.js';
 
 /** When to look again for connections whose opening or end is still to be told. */
-const unheardMs = 1;
+export const unheardMs = 1;
 
 /** The end of one listener's connections while the server goes on: what `removeListener()` waits for. */
 export class ListenerRemoval<State> {
@@ -20,11 +21,11 @@ export class ListenerRemoval<State> {
   #deadline: NodeJS.Timeout | undefined;
   #look: NodeJS.Timeout | undefined;
   #isDone = false;
-  #tellDone: () => void = () => undefined;
+  readonly #done = new Deferred<void>();
   /** No connection of the listener is waited for any more, but for an exempt one. */
-  readonly done = new Promise<void>((resolve) => {
-    this.#tellDone = resolve;
-  });
+  get done(): Promise<void> {
+    return this.#done.promise;
+  }
 
   constructor(
     transport: Transport<State>,
@@ -85,7 +86,7 @@ export class ListenerRemoval<State> {
     if (this.#open.size > (this.#isExempting ? 1 : 0)) return;
     this.#isDone = true;
     if (this.#open.size === 0) clearTimeout(this.#deadline);
-    this.#tellDone();
+    this.#done.resolve();
   }
 
   get #isExempting(): boolean {

@@ -1,4 +1,4 @@
-import { invalidOption } from './check.js';
+import { checkCount } from './check.js';
 
 /** How much memory the server gives to requests. */
 export interface MemoryLimitOptions {
@@ -24,10 +24,7 @@ const most = 2 ** 40;
 export function checkMemoryLimits({
   queuedMaxRequestBytes = 134_217_728,
 }: MemoryLimitOptions): MemoryLimits {
-  const isCount = Number.isInteger(queuedMaxRequestBytes) && queuedMaxRequestBytes <= most;
-  if (queuedMaxRequestBytes !== Infinity && !(isCount && queuedMaxRequestBytes >= 1)) {
-    const allowed = `an integer from 1 to ${most}, or Infinity`;
-    throw invalidOption('queuedMaxRequestBytes', allowed, queuedMaxRequestBytes);
-  }
-  return { queuedMaxRequestBytes };
+  return {
+    queuedMaxRequestBytes: checkCount('queuedMaxRequestBytes', queuedMaxRequestBytes, 1, most),
+  };
 }

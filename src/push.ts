@@ -10,13 +10,6 @@ export function checkPush(bytes: unknown): void {
   );
 }
 
-export function lengthOf(bytes: Uint8Array | readonly Uint8Array[]): number {
-  if (bytes instanceof Uint8Array) return bytes.length;
-  let length = 0;
-  for (const part of bytes) length += part.length;
-  return length;
-}
-
 export function pushedTooLate(): OdradekError {
   return new OdradekError(
     'ERR_ODRADEK_CONNECTION_CLOSED',

@@ -53,6 +53,14 @@ export function takeReplyApart(value: unknown): ReplyParts {
   throw invalidReply(value);
 }
 
+/** How many bytes they are together. */
+export function lengthOf(bytes: Uint8Array | readonly Uint8Array[]): number {
+  if (bytes instanceof Uint8Array) return bytes.length;
+  let length = 0;
+  for (const part of bytes) length += part.length;
+  return length;
+}
+
 export function isBytes(value: unknown): value is Uint8Array | readonly Uint8Array[] {
   if (value instanceof Uint8Array) return true;
   return Array.isArray(value) && value.every((part) => part instanceof Uint8Array);

@@ -1,5 +1,6 @@
 import type { CloseCode } from './close-reason.js';
 import type { Connection, ServerConnection } from './connection.js';
+import { Deferred } from './deferred.js';
 import type { ReplyFramer } from './reply-framer.js';
 import { checkThrottle, throttledTooLate } from './throttle.js';
 
@@ -72,7 +73,7 @@ export class ServerRequest<State = unknown> implements Request<State> {
   readonly #frameOffset: number;
   #abort: AbortController | null = null;
   #abortReason: Error | undefined = undefined;
-  #sent: { promise: Promise<SentOutcome>; resolve: (outcome: SentOutcome) => void } | null = null;
+  #sent: Deferred<SentOutcome> | null = null;
 
   constructor(
     connection: ServerConnection<State>,
@@ -111,12 +112,8 @@ export class ServerRequest<State = unknown> implements Request<State> {
 
   get sent(): Promise<SentOutcome> {
     if (this.#sent === null) {
-      let resolve: (outcome: SentOutcome) => void = () => undefined;
-      const promise = new Promise<SentOutcome>((settle) => {
-        resolve = settle;
-      });
-      this.#sent = { promise, resolve };
-      if (this.answered) resolve({ ok: false, reason: 'ASKED_TOO_LATE' });
+      this.#sent = new Deferred();
+      if (this.answered) this.#sent.resolve({ ok: false, reason: 'ASKED_TOO_LATE' });
       else this.connection.watch(this);
     }
     return this.#sent.promise;

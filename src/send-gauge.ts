@@ -1,3 +1,5 @@
+import { Deferred } from './deferred.js';
+
 /**
  * How much was given to one connection and has not left: what `connection.send()` returns and
  * `connection.drained()` waits for. As with a Writable of Node's, but for one thing: a drain comes at
@@ -6,7 +8,7 @@
 export class SendGauge {
   readonly #mark: number;
   #isFull = false;
-  #drain: { readonly promise: Promise<void>; readonly resolve: () => void } | null = null;
+  #drain: Deferred<void> | null = null;
 
   constructor(mark: number) {
     this.#mark = mark;
@@ -33,13 +35,7 @@ export class SendGauge {
 
   drained(): Promise<void> {
     if (!this.#isFull) return Promise.resolve();
-    if (this.#drain === null) {
-      let resolve: () => void = () => undefined;
-      const promise = new Promise<void>((settle) => {
-        resolve = settle;
-      });
-      this.#drain = { promise, resolve };
-    }
+    this.#drain ??= new Deferred();
     return this.#drain.promise;
   }
 }

@@ -12,7 +12,7 @@ import type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
 import { makeWorkerPool, type WorkerPool } from './handler-pool/worker-pool.js';
 import { average, IdleMeters } from './idle-meter.js';
 import type { LimitChanges } from './limits.js';
-import { ListenerRemoval } from './listener-removal.js';
+import { ListenerRemoval, unheardMs } from './listener-removal.js';
 import type { Metrics } from './metrics.js';
 import {
   checkOptions,
@@ -61,9 +61,6 @@ export interface ServerEvents<State> {
 }
 
 const defaultCloseTimeoutMs = 5000;
-
-/** When to look again for connections whose opening or end is still to be told. */
-const unheardMs = 1;
 
 /** What handler threads get for their `teardown` even where `close()` has reached its deadline. */
 const leastTeardownMs = 100;

@@ -22,6 +22,17 @@ async function startHeld(placement: (typeof placements)[number], options: object
 
 const request = (letter: string, bytes: number) => frame(Buffer.alloc(bytes, letter));
 
+/** A server whose memory one request has, and another waits for it. */
+async function startFull(placement: (typeof placements)[number]) {
+  const { testServer, server, calls } = await startHeld(placement, { queuedMaxRequestBytes: 1000 });
+  const [first, second] = await connectMany(testServer, 2);
+  first?.send(request('a', 996));
+  const a = await calls.next();
+  second?.send(request('b', 996));
+  await until(() => server.metrics().connectionsWaitingForMemory === 1, 'one that waits');
+  return { server, calls, first, second, a };
+}
+
 describe.each(placements)('queuedMaxRequestBytes (%s)', (transport) => {
   it('leaves connections unread while requests have all of it, and goes on as they are answered', async () => {
     const { testServer, server, calls } = await startHeld(transport, {
@@ -98,14 +109,7 @@ describe.each(placements)('queuedMaxRequestBytes (%s)', (transport) => {
   });
 
   it('may be changed while the server runs', async () => {
-    const { testServer, server, calls } = await startHeld(transport, {
-      queuedMaxRequestBytes: 1000,
-    });
-    const [first, second] = await connectMany(testServer, 2);
-    first?.send(request('a', 996));
-    const a = await calls.next();
-    second?.send(request('b', 996));
-    await until(() => server.metrics().connectionsWaitingForMemory === 1, 'one that waits');
+    const { server, calls, first, second, a } = await startFull(transport);
     server.updateLimits({ queuedMaxRequestBytes: Infinity });
     const b = await calls.next();
     expect(b.text).toBe('b');
@@ -117,14 +121,7 @@ describe.each(placements)('queuedMaxRequestBytes (%s)', (transport) => {
   });
 
   it('is no obstacle to close()', async () => {
-    const { testServer, server, calls } = await startHeld(transport, {
-      queuedMaxRequestBytes: 1000,
-    });
-    const [first, second] = await connectMany(testServer, 2);
-    first?.send(request('a', 996));
-    const a = await calls.next();
-    second?.send(request('b', 996));
-    await until(() => server.metrics().connectionsWaitingForMemory === 1, 'one that waits');
+    const { server, first, a } = await startFull(transport);
     const closing = server.close();
     a.answer();
     expect(await within(closing, 'the end')).toEqual({ completed: 1, cut: 0 });

@@ -17,7 +17,9 @@ class FrameSizes {
   FrameSizes() = default;
   FrameSizes(const FrameSizes&) = delete;
   FrameSizes& operator=(const FrameSizes&) = delete;
-  ~FrameSizes() { clear(); }
+  ~FrameSizes() {
+    if (word_ != 0 && !isOne()) delete many();
+  }
 
   void push(uint32_t bytes) {
     if (word_ == 0) {
@@ -64,11 +66,6 @@ class FrameSizes {
     int64_t sum = 0;
     for (; count > 0; count--) sum += take(sizes);
     return sum;
-  }
-
-  void clear() {
-    if (word_ != 0 && !isOne()) delete many();
-    word_ = 0;
   }
 
   // Nothing; one size, shifted, and a bit; or where they are, which is even.

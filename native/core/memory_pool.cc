@@ -7,17 +7,6 @@
 #include "check.h"
 
 namespace odradek {
-namespace {
-
-void remove(Ring<MemoryWaiter*>& waiters, const MemoryWaiter* waiter) {
-  for (size_t left = waiters.size(); left > 0; left--) {
-    MemoryWaiter* other = waiters.pop();
-    if (other != waiter) waiters.push(other);
-  }
-}
-
-}  // namespace
-
 int64_t MemoryPool::take(MemoryWaiter& waiter, int64_t most) {
   std::lock_guard lock(mutex_);
   if (waiter.is_waiting_) return 0;
@@ -72,17 +61,16 @@ int64_t MemoryPool::overdraw(const MemoryWaiter& waiter, int64_t most, int64_t d
 
 void MemoryPool::passOn(MemoryWaiter& waiter) {
   std::unique_lock lock(mutex_);
-  if (std::exchange(waiter.is_in_line_, false)) remove(line_, &waiter);
-  if (overdrawing_ != &waiter) return;
-  callNext();
+  leaveLine(waiter);
   wakeAll(std::move(lock));
 }
 
 void MemoryPool::forget(MemoryWaiter& waiter) {
   std::unique_lock lock(mutex_);
-  if (std::exchange(waiter.is_waiting_, false)) remove(waiters_, &waiter);
-  if (std::exchange(waiter.is_in_line_, false)) remove(line_, &waiter);
-  if (overdrawing_ == &waiter) callNext();
+  if (std::exchange(waiter.is_waiting_, false)) {
+    waiters_.eraseIf([&](const MemoryWaiter* other) { return other == &waiter; });
+  }
+  leaveLine(waiter);
   change(std::exchange(waiter.granted_, 0));
   grant();
   wakeAll(std::move(lock));
@@ -128,8 +116,12 @@ void MemoryPool::grant() {
   }
 }
 
-// The turn to overdraw goes to the next in line.
-void MemoryPool::callNext() {
+// If it has the turn to overdraw, that goes to the next.
+void MemoryPool::leaveLine(MemoryWaiter& waiter) {
+  if (std::exchange(waiter.is_in_line_, false)) {
+    line_.eraseIf([&](const MemoryWaiter* other) { return other == &waiter; });
+  }
+  if (overdrawing_ != &waiter) return;
   overdrawing_ = nullptr;
   is_at_bottom_ = false;
   if (line_.empty()) return;

@@ -76,7 +76,7 @@ class MemoryPool {
  private:
   void change(int64_t bytes);
   void grant();
-  void callNext();
+  void leaveLine(MemoryWaiter& waiter);
   void wakeAll(std::unique_lock<std::mutex> lock);
 
   Clock& clock_;

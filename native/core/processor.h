@@ -275,6 +275,7 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   void applySetFraming(Channel& channel, Command& command);
   void reframe(Channel& channel, const Command& command);
   void leaveRoomWaiters(Channel& channel);
+  static bool isMostlyStale(size_t places, const Counter& waiting);
   void dropStaleWaiters();
   void serveWaiters();
   int64_t pollTimeout();

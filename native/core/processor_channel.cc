@@ -21,6 +21,21 @@ CloseReason reasonOf(int error) {
   }
 }
 
+// Bytes to send, as a command gives them.
+Segment segmentOf(const Command& command) {
+  return {
+      .block = command.block,
+      .offset = command.offset,
+      .length = command.length,
+      .settles = command.settles,
+      .sequence = command.sequence,
+      .origin = command.origin,
+      .notify = command.notify,
+      .discarded = command.discarded,
+      .is_push = command.kind == Command::Kind::kPush,
+  };
+}
+
 }  // namespace
 
 // --- Opening -----------------------------------------------------------------------------------
@@ -114,16 +129,7 @@ void Processor::apply(Command& command) {
 }
 
 void Processor::applyReply(Channel& channel, Command& command) {
-  const Segment segment = {
-      .block = command.block,
-      .offset = command.offset,
-      .length = command.length,
-      .settles = command.settles,
-      .sequence = command.sequence,
-      .origin = command.origin,
-      .notify = command.notify,
-      .discarded = command.discarded,
-  };
+  const Segment segment = segmentOf(command);
   if (command.settles == 0 && !command.is_part) {
     return giveReply(channel, segment, command.reason);
   }
@@ -155,16 +161,7 @@ void Processor::applyReply(Channel& channel, Command& command) {
 
 // Replies whose turn has not come were not given yet: it waits for none of them.
 void Processor::applyPush(Channel& channel, const Command& command) {
-  const Segment segment = {
-      .block = command.block,
-      .offset = command.offset,
-      .length = command.length,
-      .sequence = command.sequence,
-      .origin = command.origin,
-      .notify = command.notify,
-      .is_push = true,
-  };
-  giveReply(channel, segment, command.reason);
+  giveReply(channel, segmentOf(command), command.reason);
 }
 
 // Its turn has come.
@@ -283,7 +280,6 @@ void Processor::readOnce(Channel& channel, size_t* budget) {
   if (memory <= 0) return awaitMemory(channel);
   Receive::Target target;
   const size_t held = channel.receive.heldBytes();
-  completed_bytes_ = 0;
   if (!channel.receive.prepare(slab_, memory_, &target)) {
     return framed(channel, Receive::Outcome::kRefused, held);
   }
@@ -320,7 +316,6 @@ void Processor::inputEnded(Channel& channel) {
 void Processor::cutHeldFrames(Channel& channel) {
   if (!canFrame(channel)) return;
   current_ = &channel;
-  completed_bytes_ = 0;
   const size_t held = channel.receive.heldBytes();
   framed(channel, channel.receive.cutHeld(*channel.framing, memory_, *this), held);
 }
@@ -328,8 +323,8 @@ void Processor::cutHeldFrames(Channel& channel) {
 void Processor::framed(Channel& channel, Receive::Outcome outcome, size_t held_before) {
   // What is held now, and was completed, beyond what was held before; less, where memory was
   // refused.
-  memory_balance_ -= static_cast<int64_t>(channel.receive.heldBytes() + completed_bytes_) -
-                     static_cast<int64_t>(held_before);
+  const size_t has = channel.receive.heldBytes() + std::exchange(completed_bytes_, 0);
+  memory_balance_ -= static_cast<int64_t>(has) - static_cast<int64_t>(held_before);
   channel.is_halted = outcome == Receive::Outcome::kHalted;
   if (outcome == Receive::Outcome::kBroken && channel.outstanding > 0) {
     // Judged once the frames before are settled: one of them may change the framing.
@@ -396,14 +391,17 @@ void Processor::complete(Block* block, size_t offset, const Cut& cut) {
 }
 
 // Connections that ended while they waited leave their places behind; they may be many.
-void Processor::dropStaleWaiters() {
+bool Processor::isMostlyStale(size_t places, const Counter& waiting) {
   constexpr size_t kWorthIt = 64;
-  if (room_waiters_.size() < kWorthIt + 2 * counters_.waiting_for_room.value()) return;
-  for (size_t left = room_waiters_.size(); left > 0; left--) {
-    const Place place = room_waiters_.pop();
+  return places >= kWorthIt + 2 * waiting.value();
+}
+
+void Processor::dropStaleWaiters() {
+  if (!isMostlyStale(room_waiters_.size(), counters_.waiting_for_room)) return;
+  room_waiters_.eraseIf([this](const Place& place) {
     const Channel* channel = find(place);
-    if (channel != nullptr && channel->waits_for_room) room_waiters_.push(place);
-  }
+    return channel == nullptr || !channel->waits_for_room;
+  });
 }
 
 void Processor::leaveRoomWaiters(Channel& channel) {

@@ -32,14 +32,9 @@ void Processor::awaitMemory(Channel& channel) {
   memory_waiters_.push({channel.place, now_ns_});
 }
 
-// Connections that ended while they waited leave their places behind; they may be many.
 void Processor::dropStaleMemoryWaiters() {
-  constexpr size_t kWorthIt = 64;
-  if (memory_waiters_.size() < kWorthIt + 2 * counters_.waiting_for_memory.value()) return;
-  for (size_t left = memory_waiters_.size(); left > 0; left--) {
-    const MemoryWait wait = memory_waiters_.pop();
-    if (findWaiting(wait) != nullptr) memory_waiters_.push(wait);
-  }
+  if (!isMostlyStale(memory_waiters_.size(), counters_.waiting_for_memory)) return;
+  memory_waiters_.eraseIf([this](const MemoryWait& wait) { return findWaiting(wait) == nullptr; });
 }
 
 Channel* Processor::findWaiting(const MemoryWait& wait) {

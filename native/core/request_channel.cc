@@ -150,11 +150,7 @@ void RequestChannel::forget(PermitWaiter& waiter) {
   std::vector<PermitWaiter*> woken;
   {
     std::lock_guard lock(mutex_);
-    const size_t count = waiters_.size();
-    for (size_t i = 0; i < count; i++) {
-      PermitWaiter* other = waiters_.pop();
-      if (other != &waiter) waiters_.push(other);
-    }
+    waiters_.eraseIf([&](const PermitWaiter* other) { return other == &waiter; });
     // A waiter that is gone stays "waiting": acquire() gives it nothing.
     waiter.waiting_ = true;
     room_ += std::exchange(waiter.granted_, 0);

@@ -51,6 +51,15 @@ class Ring {
     return std::exchange(items_[place(size_)], T());
   }
 
+  // Those that are left keep their order.
+  template <typename Predicate>
+  void eraseIf(Predicate is_erased) {
+    for (size_t left = size_; left > 0; left--) {
+      T item = pop();
+      if (!is_erased(item)) push(std::move(item));
+    }
+  }
+
   // While it is empty: lets go of the array.
   void shrink() {
     ODRADEK_ASSERT(size_ == 0);

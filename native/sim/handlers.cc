@@ -396,10 +396,10 @@ void Handlers::takeEvents() {
         closed(*event);
         break;
       case Event::Kind::kSent:
-        sent(*event);
+        sent(*event, &Session::sent_marks, "reply");
         break;
       case Event::Kind::kPushSent:
-        pushSent(*event);
+        sent(*event, &Session::push_marks, "push");
         break;
       case Event::Kind::kHeld:
         held(*event);
@@ -496,34 +496,19 @@ void Handlers::accept(Session& session) {
   give(std::move(command), "");
 }
 
-void Handlers::sent(const Event& event) {
+void Handlers::sent(const Event& event, Marks Session::*marks, const char* what) {
   const auto found = sessions_.find(keyOf(event.channel));
   SIM_CHECK(stage_.trace, "sent-told", found != sessions_.end(),
-            "the fate of a reply of slot %u, which isn't open", event.channel.slot);
+            "the fate of a %s of slot %u, which isn't open", what, event.channel.slot);
   Session& session = *found->second;
-  const auto mark = session.sent_marks.find(event.count);
-  SIM_CHECK(stage_.trace, "sent-told", mark != session.sent_marks.end(),
-            "client %u: the fate of reply %u was told already", session.client->number(),
+  const auto mark = (session.*marks).find(event.count);
+  SIM_CHECK(stage_.trace, "sent-told", mark != (session.*marks).end(),
+            "client %u: the fate of %s %u was told already", session.client->number(), what,
             event.count);
   SIM_CHECK(stage_.trace, "sent-told", !event.ok || session.client->writtenBytes() >= mark->second,
-            "client %u: reply %u is said to be sent after %zu of %zu bytes",
-            session.client->number(), event.count, session.client->writtenBytes(), mark->second);
-  session.sent_marks.erase(mark);
-}
-
-void Handlers::pushSent(const Event& event) {
-  const auto found = sessions_.find(keyOf(event.channel));
-  SIM_CHECK(stage_.trace, "sent-told", found != sessions_.end(),
-            "the fate of a push of slot %u, which isn't open", event.channel.slot);
-  Session& session = *found->second;
-  const auto mark = session.push_marks.find(event.count);
-  SIM_CHECK(stage_.trace, "sent-told", mark != session.push_marks.end(),
-            "client %u: the fate of push %u was told already", session.client->number(),
-            event.count);
-  SIM_CHECK(stage_.trace, "sent-told", !event.ok || session.client->writtenBytes() >= mark->second,
-            "client %u: push %u is said to be sent after %zu of %zu bytes",
-            session.client->number(), event.count, session.client->writtenBytes(), mark->second);
-  session.push_marks.erase(mark);
+            "client %u: %s %u is said to be sent after %zu of %zu bytes", session.client->number(),
+            what, event.count, session.client->writtenBytes(), mark->second);
+  (session.*marks).erase(mark);
 }
 
 void Handlers::closed(const Event& event) {

@@ -79,6 +79,9 @@ class Handlers final : public Consumer {
     Request request;
     size_t at = 0;  // in the client's stream
   };
+  // How much must have been written if it was sent, by sequence or number.
+  using Marks = std::map<uint32_t, size_t>;
+
   struct Session {
     ChannelId id;
     Client* client = nullptr;
@@ -97,11 +100,11 @@ class Handlers final : public Consumer {
     bool is_cut = false;
     std::vector<CloseReason> ordered;
     uint32_t discarded = 0;
-    // The same of pushes, by number.
-    std::map<uint32_t, size_t> push_marks;
+    // Pushes whose fate is awaited.
+    Marks push_marks;
     uint32_t next_push = 0;
-    // Replies whose fate is awaited, by sequence: how much must have been written if it was sent.
-    std::map<uint32_t, size_t> sent_marks;
+    // The same of replies.
+    Marks sent_marks;
   };
   using Key = std::pair<uint32_t, uint64_t>;
 
@@ -115,8 +118,7 @@ class Handlers final : public Consumer {
   void takeEvents();
   void opened(const Event& event);
   void closed(const Event& event);
-  void sent(const Event& event);
-  void pushSent(const Event& event);
+  void sent(const Event& event, Marks Session::*marks, const char* what);
   void held(const Event& event);
   void throttleEnded(const Event& event);
   void deliver(const Request& request);

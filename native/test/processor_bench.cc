@@ -217,4 +217,12 @@ void ProcessorBench::expectClosed(FakeConnection& connection, CloseReason reason
   EXPECT_EQ(event.count, unanswered);
 }
 
+void ProcessorBench::expectOrderlyEnd(FakeConnection& connection, CloseReason reason,
+                                      uint32_t unanswered) {
+  EXPECT_TRUE(connection.sawEnd());
+  connection.end();
+  run();
+  expectClosed(connection, reason, unanswered);
+}
+
 }  // namespace odradek::test

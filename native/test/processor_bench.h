@@ -91,6 +91,8 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   ChannelId lastOpened() const { return last_opened_; }
   // Connection closed, this way; also checks that the core has let go of the descriptor.
   void expectClosed(FakeConnection& connection, CloseReason reason, uint32_t unanswered = 0);
+  // The client sees the end, ends its side too, and that was it.
+  void expectOrderlyEnd(FakeConnection& connection, CloseReason reason, uint32_t unanswered = 0);
 
   void roomForConnections() override { room_calls++; }
 

@@ -242,10 +242,7 @@ TEST(ProcessorEnd, ABrokenPrefixEndsTheConnectionAtOnce) {
   FakeConnection& client = bench.connect();
   client.send("\xff\xff\xff\xff");
   bench.run();
-  EXPECT_TRUE(client.sawEnd());
-  client.end();
-  bench.run();
-  bench.expectClosed(client, CloseReason::kFrameLengthInvalid);
+  bench.expectOrderlyEnd(client, CloseReason::kFrameLengthInvalid);
 }
 
 TEST(ProcessorEnd, AClientThatEndsAfterABrokenFrameIsToldOfTheFrame) {
@@ -275,10 +272,7 @@ TEST(ProcessorEnd, AReplyThatClosesLeavesFirst) {
   bench.submit({last, dropped});
   bench.run();
   EXPECT_EQ(client.take(), "bye");
-  EXPECT_TRUE(client.sawEnd());
-  client.end();
-  bench.run();
-  bench.expectClosed(client, CloseReason::kClosedByHandler, 1);
+  bench.expectOrderlyEnd(client, CloseReason::kClosedByHandler, 1);
 }
 
 TEST(ProcessorEnd, UnreadInputDoesntTurnTheLastReplyIntoAReset) {

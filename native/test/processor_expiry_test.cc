@@ -40,10 +40,7 @@ TEST(ProcessorExpiry, AnIdleConnectionIsClosedInOrder) {
   pass(bench, 99);
   EXPECT_TRUE(client.isOpen());
   pass(bench, 1);
-  EXPECT_TRUE(client.sawEnd());
-  client.end();
-  bench.run();
-  bench.expectClosed(client, CloseReason::kIdleTimeout);
+  bench.expectOrderlyEnd(client, CloseReason::kIdleTimeout);
   EXPECT_EQ(bench.processor->counters().expired.value(), 1u);
 }
 
@@ -118,10 +115,7 @@ TEST(ProcessorExpiry, AFrameThatDoesNotEndIsGivenUp) {
     EXPECT_FALSE(client.sawEnd());
     pass(bench, 10);
   }
-  EXPECT_TRUE(client.sawEnd());
-  client.end();
-  bench.run();
-  bench.expectClosed(client, CloseReason::kFrameTimeout);
+  bench.expectOrderlyEnd(client, CloseReason::kFrameTimeout);
 }
 
 TEST(ProcessorExpiry, EachFrameHasItsOwnTime) {

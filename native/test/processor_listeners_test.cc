@@ -32,10 +32,7 @@ TEST(ProcessorListeners, IdleConnectionsOfItEndAtOnceAndOthersStay) {
   FakeConnection& going = connectAt(bench, kGoing);
   advance(bench, Stage::kDraining);
   bench.run();
-  EXPECT_TRUE(going.sawEnd());
-  going.end();
-  bench.run();
-  bench.expectClosed(going, CloseReason::kListenerRemoved);
+  bench.expectOrderlyEnd(going, CloseReason::kListenerRemoved);
   staying.send(framed("still here"));
   bench.run();
   bench.echo(bench.claim());
@@ -61,10 +58,7 @@ TEST(ProcessorListeners, WhatWasReceivedIsAnsweredAndCounted) {
   bench.reply(requests[2], framed("c"));
   bench.run();
   EXPECT_EQ(going.take(), framedAll({"a", "b", "c"}));
-  EXPECT_TRUE(going.sawEnd());
-  going.end();
-  bench.run();
-  bench.expectClosed(going, CloseReason::kListenerRemoved);
+  bench.expectOrderlyEnd(going, CloseReason::kListenerRemoved);
   EXPECT_EQ(bench.ends.answered(kGoing), 2u) << "the first one was answered before";
 }
 

@@ -379,10 +379,7 @@ TEST(ProcessorMemory, AFrameForWhichThereIsNoneEndsItsConnectionAlone) {
   bench.memory.refuseAfter(0);
   bench.run();
   bench.memory.allow();
-  EXPECT_TRUE(large.sawEnd());
-  large.end();
-  bench.run();
-  bench.expectClosed(large, CloseReason::kOutOfMemory);
+  bench.expectOrderlyEnd(large, CloseReason::kOutOfMemory);
   bench.reply(request, "A");
   bench.run();
   EXPECT_EQ(small.take(), "A");

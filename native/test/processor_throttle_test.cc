@@ -240,10 +240,7 @@ TEST_F(ThrottleTest, ADrainEndsIt) {
   bench.run();
   expectEnded();
   EXPECT_EQ(client.take(), "A");
-  EXPECT_TRUE(client.sawEnd());
-  client.end();
-  bench.run();
-  bench.expectClosed(client, CloseReason::kServerClosed);
+  bench.expectOrderlyEnd(client, CloseReason::kServerClosed);
 }
 
 TEST_F(InFlightThrottleTest, ADrainServesWhatWasCut) {
@@ -264,10 +261,7 @@ TEST_F(InFlightThrottleTest, ADrainServesWhatWasCut) {
   bench.echo(bench.claim());
   bench.run();
   EXPECT_EQ(client.take(), framedAll(bodies));
-  EXPECT_TRUE(client.sawEnd());
-  client.end();
-  bench.run();
-  bench.expectClosed(client, CloseReason::kServerClosed);
+  bench.expectOrderlyEnd(client, CloseReason::kServerClosed);
 }
 
 TEST_F(ThrottleTest, WhileItDrainsNobodyIsThrottled) {
@@ -279,10 +273,7 @@ TEST_F(ThrottleTest, WhileItDrainsNobodyIsThrottled) {
   bench.run();
   expectEnded();
   EXPECT_EQ(client.take(), "A");
-  EXPECT_TRUE(client.sawEnd());
-  client.end();
-  bench.run();
-  bench.expectClosed(client, CloseReason::kServerClosed);
+  bench.expectOrderlyEnd(client, CloseReason::kServerClosed);
 }
 
 TEST_F(ThrottleTest, ACloseEndsIt) {
@@ -293,10 +284,7 @@ TEST_F(ThrottleTest, ACloseEndsIt) {
   bench.run();
   expectEnded();
   EXPECT_EQ(client.take(), "A");
-  EXPECT_TRUE(client.sawEnd());
-  client.end();
-  bench.run();
-  bench.expectClosed(client, CloseReason::kClosedByService);
+  bench.expectOrderlyEnd(client, CloseReason::kClosedByService);
   EXPECT_EQ(bench.poller.last_timeout_ns, -1);
 }
 

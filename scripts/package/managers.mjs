@@ -36,6 +36,13 @@ export async function npm(version, major) {
   };
 }
 
+/** What pnpm and Bun have in common. */
+function addsBy(command) {
+  return (tarball, isIgnoring) => [
+    [command, 'add', tarball, ...(isIgnoring ? ['--ignore-scripts'] : [])],
+  ];
+}
+
 export async function pnpm(version, major) {
   const bin = await nodeFolder(major);
   // A program of its own, which the package `pnpm` would put into its place by an install script.
@@ -43,9 +50,7 @@ export async function pnpm(version, major) {
   const command = join(await installTool(`pnpm-${version}`, `${name}@${version}`), 'pnpm');
   return {
     path: [bin],
-    installs: (tarball, isIgnoring) => [
-      [command, 'add', tarball, ...(isIgnoring ? ['--ignore-scripts'] : [])],
-    ],
+    installs: addsBy(command),
     node: [join(bin, 'node')],
     odradek: localBin,
     env: { npm_config_update_notifier: 'false' },
@@ -102,9 +107,7 @@ export async function bun(version, major) {
   const command = await bunCommand(version);
   return {
     path: [bin],
-    installs: (tarball, isIgnoring) => [
-      [command, 'add', tarball, ...(isIgnoring ? ['--ignore-scripts'] : [])],
-    ],
+    installs: addsBy(command),
     node: [join(bin, 'node')],
     odradek: localBin,
     env: {

@@ -1,4 +1,5 @@
 import type { Connection } from '../connection.js';
+import { Deferred } from '../deferred.js';
 import { describe, OdradekError } from '../errors.js';
 import { type Framing, isFraming } from '../framing.js';
 import { checkPush, pushedTooLate } from '../push.js';
@@ -108,7 +109,7 @@ export class WorkerRequest implements Request {
   returned = false;
   readonly #say: Say;
   #abort: AbortController | null = null;
-  #sent: { promise: Promise<SentOutcome>; resolve: (outcome: SentOutcome) => void } | null = null;
+  #sent: Deferred<SentOutcome> | null = null;
 
   constructor(message: RequestMessage, connection: WorkerConnection, say: Say) {
     const { body } = message;
@@ -131,12 +132,8 @@ export class WorkerRequest implements Request {
 
   get sent(): Promise<SentOutcome> {
     if (this.#sent === null) {
-      let resolve: (outcome: SentOutcome) => void = () => undefined;
-      const promise = new Promise<SentOutcome>((settle) => {
-        resolve = settle;
-      });
-      this.#sent = { promise, resolve };
-      if (this.returned) resolve({ ok: false, reason: 'ASKED_TOO_LATE' });
+      this.#sent = new Deferred();
+      if (this.returned) this.#sent.resolve({ ok: false, reason: 'ASKED_TOO_LATE' });
       else this.#say({ kind: 'watchSent', id: this.id });
     }
     return this.#sent.promise;

@@ -1,4 +1,4 @@
-import { lengthOf } from '../../push.js';
+import { lengthOf } from '../../reply.js';
 import type { ReplyFramer } from '../../reply-framer.js';
 import { ownReplyBytes, replySlabBytes } from './bounds.js';
 

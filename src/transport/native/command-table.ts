@@ -1,4 +1,5 @@
 import { type CloseCode, closeReasonNumbers } from '../../close-reason.js';
+import { lengthOf } from '../../reply.js';
 import type { ReplyFramer } from '../../reply-framer.js';
 import type { NativeFraming, NativeServer } from './binding.js';
 import {
@@ -124,10 +125,8 @@ export class CommandTable {
 
   #frameParts(connection: Target, framer: ReplyFramer, reply: readonly Uint8Array[]): void {
     const parts = this.#keepsRepliesWhole ? this.#gather(framer, reply) : reply;
-    let length = 0;
-    for (const part of parts) length += part.length;
     this.#makeRoom(framer.maxHeaderBytes);
-    const headerBytes = framer.writeHeader(this.#slab, this.#slabUsed, length);
+    const headerBytes = framer.writeHeader(this.#slab, this.#slabUsed, lengthOf(parts));
     if (headerBytes > 0) this.#extend(connection, headerBytes);
     for (const part of parts) this.#append(connection, part);
     if (framer.trailer.length > 0) this.#append(connection, framer.trailer);

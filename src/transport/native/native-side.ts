@@ -6,7 +6,7 @@ import type { Expiry } from '../../expiry.js';
 import type { CustomFraming, Framing } from '../../framing.js';
 import { LoopTurn } from '../../loop-turn.js';
 import type { Settings } from '../../options.js';
-import { lengthOf } from '../../push.js';
+import { lengthOf } from '../../reply.js';
 import type { ReplyFramer } from '../../reply-framer.js';
 import { ServerRequest } from '../../request.js';
 import type { TransportEvents } from '../../transport.js';
