@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { expectBytes, frame, frames, pattern } from './support/bytes.js';
 import { startServer } from './support/server.js';
 import { placements } from './support/transports.js';
-import { defer, nextTurn, until, within } from './support/wait.js';
+import { defer, nextTurn, reaches, until, within } from './support/wait.js';
 
 /** Several things that happen to one connection at once: each once hung it, or lost something. */
 describe.each(placements)('entangled (%s)', (transport) => {
@@ -75,7 +75,7 @@ describe.each(placements)('entangled (%s)', (transport) => {
     expectBytes(await client.readFrame(), Buffer.from('ok'));
     const expected = Array.from({ length: 5000 }, (_, i) => `line ${i}`);
     client.send(Buffer.concat([frame('upgrade'), Buffer.from(`${expected.join('\n')}\n`)]));
-    await until(() => lines.length === expected.length, 'every line');
+    await reaches(() => lines.length, expected.length, 'lines');
     expect(lines).toEqual(expected);
   });
 

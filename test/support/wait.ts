@@ -23,6 +23,14 @@ export async function until(condition: () => boolean, what: string): Promise<voi
   }
 }
 
+/** Waits until a count that grows is reached: many take their time, so patience is for each of them. */
+export async function reaches(read: () => number, count: number, what: string): Promise<void> {
+  for (let last = read(); last < count; last = read()) {
+    const reached = last;
+    await until(() => read() > reached, `${what}, more than ${reached} of ${count}`);
+  }
+}
+
 /** Waits until a number has not changed for a while: what was under way has arrived. */
 export async function settles(read: () => number): Promise<void> {
   let last = read();
