@@ -35,6 +35,7 @@ export interface Connection<State = unknown> {
    *
    * @returns as a Writable's `write()`: `false` once `sendHighWaterMarkBytes` of what was given, replies
    *   included, have not left. They are kept all the same; await {@link drained} before giving more.
+   *   Where `maxUnsentBytesPerConnection` have not left, the connection is closed instead.
    * @throws OdradekError `ERR_ODRADEK_CONNECTION_CLOSED` if it is closing or has ended,
    *   `ERR_ODRADEK_REPLY_TOO_LARGE` if the framing can't say their length,
    *   `ERR_ODRADEK_INVALID_ARGUMENT` if they are no bytes
@@ -256,6 +257,10 @@ export class ServerConnection<State = unknown> implements Connection<State> {
     this.framer.check(lengthOf(bytes));
     const more = this.#more;
     more.gauge ??= new SendGauge(this.#transport.sendHighWaterMarkBytes);
+    if (more.gauge.unsent >= this.#transport.maxUnsentBytesPerConnection) {
+      this.closeWith('TOO_MANY_UNSENT_BYTES');
+      return false;
+    }
     return more.gauge.given(this.#transport.send(this, bytes));
   }
 

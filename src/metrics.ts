@@ -101,6 +101,10 @@ export interface TransportMetrics {
   readonly memoryPoolUsed: number;
   /** Kafka's MemoryPoolDepletedTimeTotal: for how long nothing was left, in milliseconds. */
   readonly memoryPoolDepletedMs: number;
+  /** Bytes given to connections that their clients have not taken: `maxUnsentBytes`. */
+  readonly unsentBytes: number;
+  /** Connections that were closed since there were more. */
+  readonly connectionsShedTotal: number;
   /** Calls of `request.throttle()` that have reached an open connection. */
   readonly requestsThrottledTotal: number;
   /** Kafka's queue-size of throttled channels: connections that are not read for that now. */

@@ -100,6 +100,9 @@ export interface Transport<State = unknown> {
   /** From how many unsent bytes on `connection.send()` says so. */
   readonly sendHighWaterMarkBytes: number;
 
+  /** From how many on a further one closes the connection, and no request of it is begun. */
+  readonly maxUnsentBytesPerConnection: number;
+
   /**
    * Sends bytes that answer no request, framed by the connection's framer and read before the call
    * returns; how many of its bytes have not left, as far as is known. The connection's `left()` hears
@@ -150,7 +153,13 @@ export interface Transport<State = unknown> {
 /** As much of a transport as a connection needs. */
 export type ConnectionTransport<State> = Pick<
   Transport<State>,
-  'close' | 'discard' | 'setFraming' | 'throttle' | 'send' | 'sendHighWaterMarkBytes'
+  | 'close'
+  | 'discard'
+  | 'setFraming'
+  | 'throttle'
+  | 'send'
+  | 'sendHighWaterMarkBytes'
+  | 'maxUnsentBytesPerConnection'
 >;
 
 /** As much of it as whoever runs the handlers needs. */

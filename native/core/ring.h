@@ -22,6 +22,10 @@ class Ring {
     ODRADEK_ASSERT(index < size_);
     return items_[place(index)];
   }
+  const T& at(size_t index) const {
+    ODRADEK_ASSERT(index < size_);
+    return items_[place(index)];
+  }
 
   void push(T item) {
     if (size_ == capacity_) grow();

@@ -93,6 +93,7 @@ class World {
   Handovers handovers_;
   ConnectionLimits limits_;
   MemoryPool memory_pool_;
+  UnsentBytes unsent_;
   ConnectionQuotas quotas_;
   ListenerEnds ends_;
   ProcessorList processor_list_;

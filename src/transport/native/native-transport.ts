@@ -441,6 +441,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       memoryPoolAvailable: queuedMaxRequestBytes - memoryPoolUsed,
       memoryPoolUsed,
       memoryPoolDepletedMs: (counters?.memoryDepletedUs ?? 0) / 1000,
+      unsentBytes: counters?.unsent ?? 0,
+      connectionsShedTotal: sum('shed'),
       requestsThrottledTotal: sum('throttles'),
       connectionsThrottled: sum('throttled'),
       listeners: [...this.#settings.listeners].flatMap(({ index, name }) => {
@@ -498,6 +500,7 @@ type ProcessorTotal =
   | 'waitingForRoom'
   | 'waitingForMemory'
   | 'evicted'
+  | 'shed'
   | 'throttles'
   | 'throttled';
 
