@@ -6,7 +6,10 @@ export interface Metrics extends Omit<TransportMetrics, 'listeners'> {
   readonly listeners: readonly ListenerMetrics[];
   /** Requests in handlers' hands. */
   readonly requestsInFlight: number;
-  /** Handlers that failed: threw, rejected, or returned what is no reply. */
+  /**
+   * Requests that failed: the handler threw, rejected, returned what is no reply, took longer than
+   * `handlerTimeoutMs`, or was lost with its thread.
+   */
   readonly handlerErrorsTotal: number;
   /** Connections closed with `IDLE_TIMEOUT`. */
   readonly idleTimeoutsTotal: number;
