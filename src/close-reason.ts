@@ -51,6 +51,7 @@ export const closeReasonNumbers = {
   TOO_MANY_UNSENT_BYTES: 23,
 } as const;
 
+/** A name of {@link closeReasonNumbers}: what programs compare. */
 export type CloseCode = keyof typeof closeReasonNumbers;
 
 const codesByNumber = new Map<number, CloseCode>(
@@ -85,7 +86,9 @@ const messages: Record<CloseCode, string> = {
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */
 export interface CloseReason {
+  /** For programs. */
   readonly code: CloseCode;
+  /** For people: the code in words, and what `connection.close(detail)` said. */
   readonly message: string;
   /** The system error's name (`'ECONNRESET'`), where one was behind it. */
   readonly errno?: string;

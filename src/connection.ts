@@ -16,7 +16,9 @@ export interface Connection<State = unknown> {
   readonly id: string;
   /** The name of the listener that accepted it. */
   readonly listener: string;
+  /** The client's IP address, `'127.0.0.1'` or `'::1'`. */
   readonly remoteAddress: string;
+  /** The client's port. */
   readonly remotePort: number;
   /** Whatever the service keeps per connection; `undefined` until the service sets it. */
   state: State;

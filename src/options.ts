@@ -35,8 +35,10 @@ export type Handler<State = unknown> = (request: Request<State>) => Reply | Prom
 /** What `onConnect` decides: nothing or bytes (a greeting) accept, `closeConnection` refuses. */
 export type ConnectDecision = undefined | Uint8Array | typeof closeConnection;
 
+/** @inline */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is void
 type Decision = ConnectDecision | void;
+/** @inline */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is void
 type MaybeReply = Reply | undefined | void;
 

@@ -7,8 +7,11 @@ import type { TransportMetrics } from './metrics.js';
 import type { Listener } from './options.js';
 import type { ServerRequest } from './request.js';
 
+/** Where a listener is bound. */
 export interface Address {
+  /** The IP address, also where the listener's option was a name. */
   readonly host: string;
+  /** The port, also where the option was 0. */
   readonly port: number;
 }
 
