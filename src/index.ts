@@ -32,6 +32,7 @@ export type {
 } from './options.js';
 export { closeConnection, noReply, type Reply, replyAndClose } from './reply.js';
 export type { Request, SentOutcome } from './request.js';
+export type { RequestTimes, TimeSummary } from './request-times.js';
 export {
   type CloseOptions,
   type CloseSummary,
