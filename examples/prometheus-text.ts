@@ -1,6 +1,6 @@
 // What server.metrics() says, as Prometheus reads it:
 // https://prometheus.io/docs/instrumenting/exposition_formats/
-import type { Metrics } from 'odradek';
+import type { Metrics, RequestTimes, TimeSummary } from 'odradek';
 
 /** Numbers of one server, listener, processor or thread. */
 interface Source {
@@ -12,14 +12,15 @@ interface Source {
 /** `...Total` is a counter, and so are these; all others are gauges. */
 const counters = new Set([
   ...['turns', 'readCalls', 'writeCalls', 'pollCalls', 'wakeCalls', 'idleMs', 'restarts'],
-  'memoryPoolDepletedMs',
+  ...['memoryPoolDepletedMs', 'connectionAcceptThrottleMs', 'ipConnectionAcceptThrottleMs'],
 ]);
 
 export function prometheusText(metrics: Metrics): string {
-  const { transport, listeners, processors, handlerThreads, ...server } = metrics;
+  const { transport, requestTimes, listeners, processors, handlerThreads, ...server } = metrics;
   const lines = [
     ...families('', [{ labels: labels('transport', transport), counts: { transport: 1 } }]),
     ...families('', [{ labels: '', counts: server }]),
+    ...histograms(requestTimes),
     ...families(
       'listener',
       listeners.map(({ name, ...counts }) => ({ labels: labels('listener', name), counts })),
@@ -52,6 +53,22 @@ function families(prefix: string, sources: readonly Source[]): string[] {
       }),
     ];
   });
+}
+
+/** `odradek_request_times_seconds{time="total"}` and the others, as one histogram. */
+function histograms(times: RequestTimes): string[] {
+  const name = 'odradek_request_times_seconds';
+  const lines = Object.entries<TimeSummary>({ ...times }).flatMap(
+    ([time, { buckets, sumMs, count }]) => [
+      ...buckets.map(
+        (bucket) =>
+          `${name}_bucket{time="${time}",le="${text(bucket.leMs / 1000)}"} ${bucket.count}`,
+      ),
+      `${name}_sum{time="${time}"} ${sumMs / 1000}`,
+      `${name}_count{time="${time}"} ${count}`,
+    ],
+  );
+  return [`# TYPE ${name} histogram`, ...lines];
 }
 
 /** Prometheus counts seconds, and ratios from 0 to 1. */

@@ -1,9 +1,20 @@
+import type { RequestTimes } from './request-times.js';
+
 /** A plain snapshot of a server's counters. Totals count from `start()`. */
 export interface Metrics extends Omit<TransportMetrics, 'listeners'> {
   /** The transport in use. */
   readonly transport: 'native' | 'js';
   /** By listener, in their order. */
   readonly listeners: readonly ListenerMetrics[];
+  /** Kafka's broker-connection-accept-rate: connections a second, over the time that idle percentages are of. */
+  readonly connectionAcceptRate: number;
+  /**
+   * Kafka's MemoryPoolAvgDepletedPercent: from 0 to 1, how much of that time nothing was left of
+   * `queuedMaxRequestBytes`.
+   */
+  readonly memoryPoolAvgDepletedPercent: number;
+  /** Kafka's RequestMetrics: where requests spend their time. */
+  readonly requestTimes: RequestTimes;
   /** Requests in handlers' hands. */
   readonly requestsInFlight: number;
   /**
@@ -60,6 +71,12 @@ export interface ListenerMetrics extends Omit<ListenerCounts, 'blockedMs'> {
    * or for a rate.
    */
   readonly acceptorBlockedPercent: number;
+  /** Kafka's connection-accept-rate: connections a second, over the same time. */
+  readonly connectionAcceptRate: number;
+  /** Kafka's connection-accept-throttle-time: the average of {@link connectionAcceptThrottleMs}. */
+  readonly connectionAcceptThrottleAvgMs: number;
+  /** Kafka's ip-connection-accept-throttle-time: the average of {@link ipConnectionAcceptThrottleMs}. */
+  readonly ipConnectionAcceptThrottleAvgMs: number;
 }
 
 export interface ListenerCounts {
@@ -75,8 +92,14 @@ export interface ListenerCounts {
   readonly connectionsThrottledTotal: number;
   /** Held back now. */
   readonly throttledSockets: number;
-  /** For how long a connection waited for its place, in all. */
+  /** For how long a connection waited for its place or for a rate, in all. */
   readonly blockedMs: number;
+  /** Times a connection waited for a rate: `maxConnectionCreationRate`, in all or of the listener. */
+  readonly connectionAcceptThrottleTimesTotal: number;
+  /** For how long, in all. */
+  readonly connectionAcceptThrottleMs: number;
+  /** How long sockets that were held back (`connectionsThrottledTotal`) were to wait, in all. */
+  readonly ipConnectionAcceptThrottleMs: number;
 }
 
 /** What a transport counts of itself. */

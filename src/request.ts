@@ -69,6 +69,10 @@ export class ServerRequest<State = unknown> implements Request<State> {
   isLate = false;
   /** The reply was given to the transport, or the connection ended first. */
   answered = false;
+  /** When an asynchronous handler had returned, where that is timed. */
+  returnedAt: number | null = null;
+  /** When the answer was there, where it was not given to the transport then. */
+  readyAt: number | null = null;
   /** The ArrayBuffer that the frame lies in, and how long the frame is in it. */
   readonly memory: ArrayBufferLike;
   readonly frameBytes: number;

@@ -4,6 +4,7 @@ import type { MessageAttachment } from './handler-pool/message-protocol.js';
 import type { Attachment } from './handler-pool/thread-protocol.js';
 import { nativeBinding, nativeUnavailabilityCause } from './native-availability.js';
 import type { Handler, Settings } from './options.js';
+import type { HandlerTimes } from './request-times.js';
 import { JsTransport } from './transport/js/js-transport.js';
 import { NativeHandlerThread } from './transport/native/native-handler-thread.js';
 import type { NativeAttachment } from './transport/native/native-link-protocol.js';
@@ -42,8 +43,8 @@ function warnOfFallback(): void {
 }
 
 /** In a thread of the handler pool: takes requests as the server's transport gives them. */
-export function attachHandler(handler: Handler, attachment: Attachment): void {
+export function attachHandler(handler: Handler, attachment: Attachment, times: HandlerTimes): void {
   if (attachment.kind === 'js')
-    new MessageHandler(handler, attachment as MessageAttachment).start();
-  else new NativeHandlerThread(handler, attachment as NativeAttachment).start();
+    new MessageHandler(handler, attachment as MessageAttachment, times).start();
+  else new NativeHandlerThread(handler, attachment as NativeAttachment, times).start();
 }

@@ -10,9 +10,9 @@ import { checkThreads } from './handler-pool/handler-pool-options.js';
 import { InThreadHandlerPool } from './handler-pool/in-thread-handler-pool.js';
 import type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
 import { makeWorkerPool, type WorkerPool } from './handler-pool/worker-pool.js';
-import { average, IdleMeters } from './idle-meter.js';
 import type { LimitChanges } from './limits.js';
 import { ListenerRemoval, unheardMs } from './listener-removal.js';
+import { average, IdleMeters, RateMeters } from './meters.js';
 import type { Metrics } from './metrics.js';
 import {
   checkOptions,
@@ -24,6 +24,7 @@ import {
 } from './options.js';
 import { closeConnection } from './reply.js';
 import type { Request, ServerRequest } from './request.js';
+import { HandlerTimes, type RequestTimes, requestTimesOf } from './request-times.js';
 import { selectTransport } from './select-transport.js';
 import type { Address, Transport, TransportEvents } from './transport.js';
 
@@ -111,6 +112,9 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   readonly #expired = { IDLE_TIMEOUT: 0, FRAME_TIMEOUT: 0, WRITE_TIMEOUT: 0 };
   #warned = false;
   readonly #idle = new IdleMeters();
+  readonly #rates = new RateMeters();
+  /** What was recorded on this thread. */
+  readonly #handlerTimes = new HandlerTimes();
   #drained: (() => void) | null = null;
 
   constructor(options: SocketServerOptions<State>) {
@@ -131,6 +135,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       (error, request) => this.#handlerFailed(error, request),
       () => this.#checkDrained(),
       this.#workers?.runner,
+      this.#handlerTimes,
     );
   }
 
@@ -477,6 +482,19 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       ...listener,
       acceptorBlockedPercent:
         1 - this.#idle.read(`acceptor ${listener.name}`, now - blockedMs, now),
+      connectionAcceptRate: this.#rates.read(
+        `acceptor ${listener.name}`,
+        listener.connectionsAcceptedTotal,
+        now,
+      ),
+      connectionAcceptThrottleAvgMs: averageOf(
+        listener.connectionAcceptThrottleMs,
+        listener.connectionAcceptThrottleTimesTotal,
+      ),
+      ipConnectionAcceptThrottleAvgMs: averageOf(
+        listener.ipConnectionAcceptThrottleMs,
+        listener.connectionsThrottledTotal,
+      ),
     }));
     const threads = this.#workers?.threads.metrics() ?? [];
     const handlerThreads = threads.map((thread) => ({
@@ -495,6 +513,10 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
         this.#workers === null
           ? inThread
           : average(handlerThreads.map(({ idlePercent }) => idlePercent)),
+      connectionAcceptRate: this.#rates.read('accepted', counts.connectionsAcceptedTotal, now),
+      memoryPoolAvgDepletedPercent:
+        1 - this.#idle.read('memory', now - counts.memoryPoolDepletedMs, now),
+      requestTimes: this.#requestTimes(),
       requestsInFlight: this.#pool.inFlight + (this.#workers?.inFlight() ?? 0),
       handlerErrorsTotal: this.#pool.errorsTotal,
       idleTimeoutsTotal: this.#expired.IDLE_TIMEOUT,
@@ -502,6 +524,13 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       writeTimeoutsTotal: this.#expired.WRITE_TIMEOUT,
       handlerThreads,
     };
+  }
+
+  #requestTimes(): RequestTimes {
+    const sum = new HandlerTimes();
+    sum.add(this.#handlerTimes);
+    this.#workers?.threads.addTimesTo(sum);
+    return requestTimesOf(sum, this.#transport.times());
   }
 
   #transportEvents(): TransportEvents<State> {
@@ -646,6 +675,10 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
 }
 
 export type { CloseCode };
+
+function averageOf(sum: number, count: number): number {
+  return count === 0 ? 0 : sum / count;
+}
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown } | undefined)?.then === 'function';

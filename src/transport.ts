@@ -6,6 +6,7 @@ import type { Limits } from './limits.js';
 import type { TransportMetrics } from './metrics.js';
 import type { Listener } from './options.js';
 import type { ServerRequest } from './request.js';
+import type { TransportTimes } from './request-times.js';
 
 /** Where a listener is bound. */
 export interface Address {
@@ -69,6 +70,9 @@ export interface Transport<State = unknown> {
     bytes: Uint8Array | readonly Uint8Array[] | null,
     closeCode: CloseCode | null,
   ): void;
+
+  /** What was given to {@link reply} since the last call was there at this moment of `performance.now()`. */
+  givenAt(now: number): void;
 
   /** A handler gets a request: it counts against `maxPendingRequests` until {@link settled}. */
   started(): void;
@@ -149,6 +153,8 @@ export interface Transport<State = unknown> {
   readonly openConnections: number;
 
   metrics(): TransportMetrics;
+  /** What was recorded of replies and throttles so far. */
+  times(): TransportTimes;
   ref(): void;
   unref(): void;
 }
@@ -168,7 +174,7 @@ export type ConnectionTransport<State> = Pick<
 /** As much of it as whoever runs the handlers needs. */
 export type HandlerTransport<State> = Pick<
   Transport<State>,
-  'reply' | 'discard' | 'started' | 'settled' | 'flush'
+  'reply' | 'givenAt' | 'discard' | 'started' | 'settled' | 'flush'
 >;
 
 /** What a transport tells the server, on the JavaScript thread. */

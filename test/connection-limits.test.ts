@@ -67,6 +67,7 @@ describe.each(placements)('limits of connections (%s)', (transport) => {
       first?.end();
       expect(await third?.readText()).toBe('in vain');
       await expectNotServed(fourth as Client, third as Client);
+      await expectCounts(testServer, { connectionAcceptThrottleMs: 0 });
       second?.socket.resetAndDestroy();
       expect(await fourth?.readText()).toBe('in vain');
       await until(() => (counts(testServer)?.acceptorBlockedPercent ?? 0) > 0, 'blocked time');
@@ -183,7 +184,14 @@ describe.each(placements)('limits of connections (%s)', (transport) => {
       await expectServed(...clients);
       // Two at once, and one each half second.
       expect(performance.now() - begin).toBeGreaterThan(900);
-      await expectCounts(testServer, { connectionsAcceptedTotal: 4 });
+      await expectCounts(testServer, {
+        connectionsAcceptedTotal: 4,
+        connectionAcceptThrottleTimesTotal: 2,
+      });
+      const { connectionAcceptThrottleMs = 0, connectionAcceptThrottleAvgMs } =
+        counts(testServer) ?? {};
+      expect(connectionAcceptThrottleMs).toBeGreaterThan(900);
+      expect(connectionAcceptThrottleAvgMs).toBe(connectionAcceptThrottleMs / 2);
     });
 
     it('of a listener are its own', async () => {
@@ -213,7 +221,14 @@ describe.each(placements)('limits of connections (%s)', (transport) => {
         connectionsRefusedTotal: 0,
         throttledSockets: 0,
         acceptorBlockedPercent: 0,
+        connectionAcceptThrottleTimesTotal: 0,
+        connectionAcceptThrottleMs: 0,
+        connectionAcceptThrottleAvgMs: 0,
       });
+      const heldBackMs = counts(testServer)?.ipConnectionAcceptThrottleMs ?? 0;
+      expect(heldBackMs).toBeGreaterThan(0);
+      expect(heldBackMs).toBeLessThanOrEqual(1000);
+      expect(counts(testServer)?.ipConnectionAcceptThrottleAvgMs).toBe(heldBackMs);
     });
 
     it('leave nobody held back when the server closes', async () => {
@@ -223,6 +238,16 @@ describe.each(placements)('limits of connections (%s)', (transport) => {
       await held.ended;
       await expectCounts(testServer, { throttledSockets: 0 });
     });
+  });
+
+  it('have rates to be compared with', async () => {
+    const testServer = await startServer(transport, two);
+    await expectServed(await testServer.connect(), await testServer.connect());
+    await until(() => testServer.server.metrics().connectionAcceptRate > 0, 'a rate');
+    const { connectionAcceptRate, listeners } = testServer.server.metrics();
+    expect(connectionAcceptRate).toBeGreaterThan(0);
+    expect(listeners[0]?.connectionAcceptRate).toBe(connectionAcceptRate);
+    expect(listeners[1]?.connectionAcceptRate).toBe(0);
   });
 
   describe('updateLimits()', () => {

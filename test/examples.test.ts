@@ -213,6 +213,16 @@ describe('prometheusText()', () => {
     requestsTotal: 5,
     memoryPoolAvailable: Infinity,
     memoryPoolDepletedMs: 250,
+    requestTimes: {
+      total: {
+        count: 2,
+        sumMs: 30,
+        buckets: [
+          { leMs: 16, count: 1 },
+          { leMs: Infinity, count: 2 },
+        ],
+      },
+    },
     listeners: [
       { name: 'A', connections: 1, acceptorBlockedPercent: 0.5 },
       { name: 'say "B\\C"\n', connections: 1, acceptorBlockedPercent: 0 },
@@ -232,6 +242,11 @@ odradek_requests_total 5
 odradek_memory_pool_available +Inf
 # TYPE odradek_memory_pool_depleted_seconds_total counter
 odradek_memory_pool_depleted_seconds_total 0.25
+# TYPE odradek_request_times_seconds histogram
+odradek_request_times_seconds_bucket{time="total",le="0.016"} 1
+odradek_request_times_seconds_bucket{time="total",le="+Inf"} 2
+odradek_request_times_seconds_sum{time="total"} 0.03
+odradek_request_times_seconds_count{time="total"} 2
 # TYPE odradek_listener_connections gauge
 odradek_listener_connections{listener="A"} 1
 odradek_listener_connections{listener="say \\"B\\\\C\\"\\n"} 1

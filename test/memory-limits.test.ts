@@ -56,7 +56,10 @@ describe.each(placements)('queuedMaxRequestBytes (%s)', (transport) => {
     expect(await clients[1]?.readText()).toBe('b');
     expect(await clients[2]?.readText()).toBe('c');
     await expectMetrics(server, { memoryPoolUsed: 0, connectionsWaitingForMemory: 0 });
-    expect(server.metrics().memoryPoolDepletedMs).toBeGreaterThan(0);
+    const { memoryPoolDepletedMs, memoryPoolAvgDepletedPercent } = server.metrics();
+    expect(memoryPoolDepletedMs).toBeGreaterThan(0);
+    expect(memoryPoolAvgDepletedPercent).toBeGreaterThan(0);
+    expect(memoryPoolAvgDepletedPercent).toBeLessThanOrEqual(1);
   });
 
   it('lets frames pass that are larger than all of it, one after the other', async () => {

@@ -104,8 +104,11 @@ describe.each(placements)('server.close() (%s)', (transport) => {
     const metrics = server.metrics();
     answer.resolve(Buffer.from('too late'));
     for (let i = 0; i < 10; i++) await nextTurn();
-    // What loops are idle goes on.
+    // What loops are idle goes on, rates go down, and a handler has answered.
     const idle = {
+      requestTimes: { ...metrics.requestTimes, remote: expect.any(Object) },
+      connectionAcceptRate: expect.any(Number),
+      memoryPoolAvgDepletedPercent: expect.any(Number),
       networkProcessorAvgIdlePercent: expect.any(Number),
       requestHandlerAvgIdlePercent: expect.any(Number),
       handlerThreads: metrics.handlerThreads.map((thread) => ({
@@ -116,6 +119,7 @@ describe.each(placements)('server.close() (%s)', (transport) => {
       listeners: metrics.listeners.map((listener) => ({
         ...listener,
         acceptorBlockedPercent: expect.any(Number),
+        connectionAcceptRate: expect.any(Number),
       })),
       processors: metrics.processors.map((processor) => ({
         ...processor,

@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { closeReasonNumbers } from '../src/close-reason.js';
 import { maxDelimiterBytes } from '../src/framing.js';
+import { TransportTimes } from '../src/request-times.js';
+import { histogramBuckets, histogramFields } from '../src/time-histogram.js';
 import { loadBinding } from '../src/transport/native/binding.js';
 import * as crossing from '../src/transport/native/crossing.js';
 
@@ -122,6 +124,9 @@ describe('constants of the boundary', () => {
     ['statusFields', crossing.statusFields, enumOf(header, 'StatusField', 'kStatus')],
     ['commandFields', crossing.commandFields, enumOf(header, 'CommandField', 'kCommand')],
     ['commandKinds', crossing.commandKinds, enumOf(header, 'CommandKind', 'k')],
+    ['answerFields', crossing.answerFields, enumOf(header, 'AnswerField', 'kAnswer')],
+    ['processorTimes', crossing.processorTimes, processorTimesOf(header)],
+    ['histogramFields', histogramFields, enumOf(header, 'HistogramField', 'kHistogram')],
     ['commandFlags', crossing.commandFlags, enumOf(header, 'CommandFlag', 'kFlag')],
     [
       'eventKinds',
@@ -168,11 +173,20 @@ describe('constants of the boundary', () => {
       lastRequestField: last(crossing.requestFields),
       lastCommandKind: last(crossing.commandKinds),
       lastCommandField: last(crossing.commandFields),
+      answerFields: crossing.fieldsPerAnswer,
+      processorTimes: TransportTimes.count,
+      histogramBuckets,
       lastEventKind: last(crossing.eventKinds),
       lastFramingKind: last(crossing.framingKinds),
     });
   });
 });
+
+/** Their enumerators end alike. */
+function processorTimesOf(header: string): Record<string, number> {
+  const theirs = Object.entries(enumOf(header, 'ProcessorTime', 'k'));
+  return Object.fromEntries(theirs.map(([name, number]) => [name.replace(/Time$/, ''), number]));
+}
 
 /** Corpora of fuzzers and the like. */
 function isBinary(file: string): boolean {

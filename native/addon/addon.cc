@@ -27,6 +27,9 @@ napi_value constants(napi_env env) {
   number("lastRequestField", crossing::kRequestBodyEnd);
   number("lastCommandKind", crossing::kThrottle);
   number("lastCommandField", crossing::kCommandLength);
+  number("answerFields", crossing::kAnswerFields);
+  number("processorTimes", crossing::kProcessorTimes);
+  number("histogramBuckets", kTimeBuckets);
   number("lastEventKind", static_cast<double>(Event::Kind::kLeft));
   number("lastFramingKind", static_cast<double>(Framing::Kind::kRaw));
   return object;

@@ -60,6 +60,31 @@ enum CommandKind : uint32_t {
   kThrottle,
 };
 
+// Beside it, as doubles: of which answers it counts the times, see AnswerTimes. Moments are on the
+// scale of performance.now().
+enum AnswerField : uint32_t {
+  kAnswerCount,
+  kAnswerReceived,
+  kAnswerGiven,
+};
+inline constexpr uint32_t kAnswerFields = kAnswerGiven + 1;
+
+// A histogram, as doubles: milliseconds, then its buckets.
+enum HistogramField : uint32_t {
+  kHistogramSum,
+  kHistogramMax,
+  kHistogramBuckets,
+};
+
+// Those of the processors, one behind the other.
+enum ProcessorTime : uint32_t {
+  kThrottleTime,
+  kResponseQueueTime,
+  kResponseSendTime,
+  kTotalTime,
+};
+inline constexpr uint32_t kProcessorTimes = kTotalTime + 1;
+
 // No large part belongs to the command.
 inline constexpr uint32_t kNoPart = 0xffff'ffff;
 

@@ -96,6 +96,13 @@ inline std::string toString(napi_env env, napi_value value) {
   return text;
 }
 
+// What a function without arguments returns.
+inline napi_value call(napi_env env, napi_value function) {
+  napi_value value = nullptr;
+  napi_call_function(env, undefined(env), function, 0, nullptr, &value);
+  return value;
+}
+
 // The bytes of a typed array, and where its ArrayBuffer begins. Empty if the call failed.
 struct Bytes {
   std::byte* data = nullptr;

@@ -77,8 +77,7 @@ napi_value NativeHandler::construct(napi_env env, napi_callback_info info) {
     core = std::move(found->second);
     published().handlers.erase(found);
   }
-  const double now_ms = js::toNumber(env, js::get(env, config, "now"));
-  auto* handler = new NativeHandler(env, std::move(core), now_ms);
+  auto* handler = new NativeHandler(env, std::move(core), js::get(env, config, "now"));
   const auto finalize = [](napi_env, void* data, void*) {
     delete static_cast<NativeHandler*>(data);
   };
@@ -88,8 +87,8 @@ napi_value NativeHandler::construct(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-NativeHandler::NativeHandler(napi_env env, std::shared_ptr<RequestHandler> handler, double now_ms)
-    : env_(env), handler_(std::move(handler)), tables_(env, now_ms) {}
+NativeHandler::NativeHandler(napi_env env, std::shared_ptr<RequestHandler> handler, napi_value now)
+    : env_(env), handler_(std::move(handler)), tables_(env, now) {}
 
 NativeHandler::~NativeHandler() { end(); }
 

@@ -27,7 +27,7 @@ class NativeHandler final : public Waker {
   ~NativeHandler();
 
  private:
-  NativeHandler(napi_env env, std::shared_ptr<RequestHandler> handler, double now_ms);
+  NativeHandler(napi_env env, std::shared_ptr<RequestHandler> handler, napi_value now);
 
   static napi_value construct(napi_env env, napi_callback_info info);
   template <napi_value (NativeHandler::*method)(const napi_value* arguments)>

@@ -1,5 +1,6 @@
 #include "native_server.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -17,6 +18,18 @@ namespace odradek {
 namespace {
 
 constexpr size_t kMaxArguments = 5;
+
+void addTimes(double* into, crossing::ProcessorTime which, const TimeHistogram& from) {
+  constexpr double kNsPerMs = 1e6;
+  double* to = into + size_t{which} * (crossing::kHistogramBuckets + kTimeBuckets);
+  to[crossing::kHistogramSum] += static_cast<double>(from.sumNs()) / kNsPerMs;
+  to[crossing::kHistogramMax] =
+      std::max(to[crossing::kHistogramMax], static_cast<double>(from.maxNs()) / kNsPerMs);
+  double* buckets = to + crossing::kHistogramBuckets;
+  for (size_t i = 0; i < kTimeBuckets; i++) {
+    buckets[i] += static_cast<double>(from.inBucket(i));
+  }
+}
 
 }  // namespace
 
@@ -52,6 +65,7 @@ napi_value NativeServer::define(napi_env env) {
       method("cutListener", call<&NativeServer::cutListener>),
       method("ofListener", call<&NativeServer::ofListener>),
       method("counters", call<&NativeServer::counters>),
+      method("times", call<&NativeServer::times>),
       method("ref", call<&NativeServer::ref>),
       method("unref", call<&NativeServer::unref>),
   };
@@ -79,7 +93,7 @@ napi_value NativeServer::construct(napi_env env, napi_callback_info info) {
 NativeServer::NativeServer(napi_env env, napi_value config)
     : env_(env),
       server_(readServerConfig(env, config), systemPlatform(), *this),
-      tables_(env, js::toNumber(env, js::get(env, config, "now"))) {}
+      tables_(env, js::get(env, config, "now")) {}
 
 NativeServer::~NativeServer() {
   end(CloseReason::kDeadline);
@@ -488,6 +502,20 @@ napi_value NativeServer::counters(const napi_value*) {
   return object;
 }
 
+// times(into): the histograms of all processors, as ProcessorTime says.
+napi_value NativeServer::times(const napi_value* arguments) {
+  auto* into = reinterpret_cast<double*>(js::toBytes(env_, arguments[0]).data);
+  if (into == nullptr) return js::undefined(env_);
+  for (const auto& processor : server_.processors()) {
+    const ProcessorTimes& from = processor->times();
+    addTimes(into, crossing::kThrottleTime, from.throttle);
+    addTimes(into, crossing::kResponseQueueTime, from.response_queue);
+    addTimes(into, crossing::kResponseSendTime, from.response_send);
+    addTimes(into, crossing::kTotalTime, from.total);
+  }
+  return js::undefined(env_);
+}
+
 // By number; a hole where none was opened. Of a removed one only what counts on in totals.
 napi_value NativeServer::listenerCounters() {
   napi_value array = js::array(env_);
@@ -508,7 +536,10 @@ napi_value NativeServer::listenerCounters() {
       number("refused", from.refused.value());
       number("throttled", from.throttled.value());
       number("parked", from.parked.value());
+      number("parkedUs", from.parked_ns.value() / 1000);
       number("blockedUs", static_cast<uint64_t>(listener.acceptor->blockedNs() / 1000));
+      number("rateWaits", listener.acceptor->rateWaits());
+      number("rateWaitUs", static_cast<uint64_t>(listener.acceptor->rateWaitNs() / 1000));
     }
     js::set(env_, array, i, to);
   }

@@ -55,6 +55,7 @@ class NativeServer final : public Consumer {
   napi_value cutListener(const napi_value* arguments);
   napi_value ofListener(const napi_value* arguments);
   napi_value counters(const napi_value* arguments);
+  napi_value times(const napi_value* arguments);
   napi_value ref(const napi_value* arguments);
   napi_value unref(const napi_value* arguments);
 

@@ -15,8 +15,8 @@ namespace odradek {
 
 class Tables {
  public:
-  // `now_ms`: performance.now() of this thread at this moment.
-  Tables(napi_env env, double now_ms);
+  // `now`: performance.now() of this thread, as a function.
+  Tables(napi_env env, napi_value now);
   Tables(const Tables&) = delete;
   Tables& operator=(const Tables&) = delete;
   ~Tables();
@@ -55,6 +55,7 @@ class Tables {
   uint32_t markCount() const { return mark_count_; }
 
  private:
+  int64_t toNs(double ms) const { return static_cast<int64_t>(ms * 1e6 + epoch_ns_); }
   bool writeRequest(size_t claimed, uint32_t index, napi_value larges);
   napi_value largeFrame(const Request& request);
   napi_value eventObject(const Event& event);
@@ -74,6 +75,7 @@ class Tables {
   uint32_t mark_count_ = 0;
   uint32_t* status_ = nullptr;
   uint32_t* command_table_ = nullptr;
+  double* answer_table_ = nullptr;
   std::byte* reply_slab_ = nullptr;
 
   std::vector<Request> claimed_;

@@ -124,24 +124,24 @@ bool Acceptor::admit() {
   return false;
 }
 
+// At a moment that is known a rate allows it; a place is rung for.
 void Acceptor::block(int64_t until_ns) {
   blocked_until_ns_ = until_ns;
-  const bool is_new = blocked_since_ns_.load(std::memory_order_relaxed) < 0;
-  if (is_new) blocked_since_ns_.store(clock_.now(), std::memory_order_relaxed);
+  const int64_t now_ns = clock_.now();
+  blocked_.begin(now_ns);
+  if (until_ns == INT64_MAX) {
+    rate_wait_.end(now_ns);
+  } else {
+    rate_wait_.begin(now_ns);
+  }
 }
 
 void Acceptor::unblock() {
   blocked_until_ns_ = INT64_MAX;
-  const int64_t since_ns = blocked_since_ns_.load(std::memory_order_relaxed);
-  if (since_ns < 0) return;
-  blocked_ns_.add(static_cast<uint64_t>(clock_.now() - since_ns));
-  blocked_since_ns_.store(-1, std::memory_order_relaxed);
-}
-
-int64_t Acceptor::blockedNs() const {
-  const int64_t since_ns = blocked_since_ns_.load(std::memory_order_relaxed);
-  const auto blocked_ns = static_cast<int64_t>(blocked_ns_.value());
-  return since_ns < 0 ? blocked_ns : blocked_ns + clock_.now() - since_ns;
+  if (!blocked_.isRunning()) return;
+  const int64_t now_ns = clock_.now();
+  blocked_.end(now_ns);
+  rate_wait_.end(now_ns);
 }
 
 // The client is kept waiting before it is told, so that it doesn't come again at once.
@@ -149,6 +149,7 @@ void Acceptor::park(int64_t until_ns) {
   parked_.push_back({until_ns, in_hand_.fd});
   std::ranges::push_heap(parked_, std::greater<>());
   counters_.parked.add(1);
+  counters_.parked_ns.add(static_cast<uint64_t>(std::max<int64_t>(until_ns - clock_.now(), 0)));
 }
 
 void Acceptor::closeParked() {

@@ -17,6 +17,7 @@
 #include "processor.h"
 #include "processor_list.h"
 #include "socket_ops.h"
+#include "stopwatch.h"
 
 namespace odradek {
 
@@ -27,6 +28,8 @@ struct AcceptorCounters {
   Counter refused, throttled;
   // Sockets that are held back now.
   Counter parked;
+  // For how long those that were throttled were to be held back, in all.
+  Counter parked_ns;
 };
 
 class Acceptor final : public RoomListener {
@@ -54,8 +57,12 @@ class Acceptor final : public RoomListener {
   void roomForConnections() override;
 
   const AcceptorCounters& counters() const { return counters_; }
-  // Any thread: for how long a connection has waited for a place, in all.
-  int64_t blockedNs() const;
+  // Any thread: for how long a connection has waited, in all.
+  int64_t blockedNs() const { return blocked_.totalNs(clock_); }
+  // Any thread: for how long that was for a rate (Kafka's connection-accept-throttle-time), and how
+  // often.
+  int64_t rateWaitNs() const { return rate_wait_.totalNs(clock_); }
+  uint64_t rateWaits() const { return rate_wait_.times(); }
 
  private:
   struct Parked {
@@ -113,9 +120,9 @@ class Acceptor final : public RoomListener {
   Doorbell doorbell_;
   std::atomic<bool> stop_asked_{false};
   std::atomic<bool> has_room_{true};
-  Counter blocked_ns_;
-  // Below 0: nothing waits.
-  std::atomic<int64_t> blocked_since_ns_{-1};
+  // A connection waits in hand for the quotas; and for one of their rates.
+  Stopwatch blocked_;
+  Stopwatch rate_wait_;
 };
 
 }  // namespace odradek

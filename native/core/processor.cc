@@ -217,22 +217,13 @@ int Processor::waitForEvents() {
 bool Processor::rest(int64_t* timeout_ns) {
   *timeout_ns = pollTimeout();
   if (*timeout_ns == 0 || !doorbell_.trySleep()) return false;
-  asleep_since_ns_.store(clock_.now(), std::memory_order_relaxed);
+  idle_.begin(clock_.now());
   return true;
 }
 
 void Processor::wokeUp() {
   doorbell_.awake();
-  const int64_t since_ns = asleep_since_ns_.load(std::memory_order_relaxed);
-  if (since_ns < 0) return;
-  idle_ns_.add(static_cast<uint64_t>(clock_.now() - since_ns));
-  asleep_since_ns_.store(-1, std::memory_order_relaxed);
-}
-
-int64_t Processor::idleNs() const {
-  const int64_t since_ns = asleep_since_ns_.load(std::memory_order_relaxed);
-  const auto idle_ns = static_cast<int64_t>(idle_ns_.value());
-  return since_ns < 0 ? idle_ns : idle_ns + clock_.now() - since_ns;
+  if (idle_.isRunning()) idle_.end(clock_.now());
 }
 
 void Processor::obey(CommandBatch* batch) {

@@ -30,7 +30,9 @@
 #include "request_channel.h"
 #include "ring.h"
 #include "socket_ops.h"
+#include "stopwatch.h"
 #include "throttles.h"
+#include "time_histogram.h"
 #include "timeouts.h"
 #include "unsent_bytes.h"
 
@@ -66,6 +68,16 @@ struct ProcessorCounters {
   Counter throttles, throttled;
   // Closed since the server held too much for its peers.
   Counter shed;
+};
+
+// Kafka's RequestMetrics, as far as a processor sees them.
+struct ProcessorTimes {
+  // ThrottleTimeMs: what each throttle asked for.
+  TimeHistogram throttle;
+  // ResponseQueueTimeMs: replies that were taken up to be sent.
+  TimeHistogram response_queue;
+  // ResponseSendTimeMs and TotalTimeMs: replies whose last byte the kernel has.
+  TimeHistogram response_send, total;
 };
 
 struct ProcessorOptions {
@@ -165,8 +177,9 @@ class Processor final : public FrameSink,
 
   uint32_t id() const { return id_; }
   const ProcessorCounters& counters() const { return counters_; }
+  const ProcessorTimes& times() const { return times_; }
   // Any thread: for how long the loop has slept, in all.
-  int64_t idleNs() const;
+  int64_t idleNs() const { return idle_.totalNs(clock_); }
   // Times another thread had to wake the loop out of its poll.
   uint64_t wakes() const { return wakes_.load(std::memory_order_relaxed); }
 
@@ -310,6 +323,8 @@ class Processor final : public FrameSink,
   void dropInput(Channel& channel);
   void flush(Channel& channel);
   void awaitRoom(Channel& channel);
+  Segment takenUp(const Segment& segment);
+  void settleSent(Channel& channel);
   void settle(Channel& channel, const Segment& segment, bool sent);
   void wokeUp();
   void drainIfAsked();
@@ -354,6 +369,7 @@ class Processor final : public FrameSink,
   ListenerEnds& ends_;
   Consumer& consumer_;
   ProcessorCounters counters_;
+  ProcessorTimes times_;
 
   SlabPool* pool_;
   SlabWriter slab_;
@@ -429,9 +445,7 @@ class Processor final : public FrameSink,
   Doorbell doorbell_;
   Mailbox<CommandBatch> commands_;
   std::atomic<uint64_t> wakes_{0};
-  Counter idle_ns_;
-  // Below 0: it is awake.
-  std::atomic<int64_t> asleep_since_ns_{-1};
+  Stopwatch idle_;
   std::atomic<bool> drain_asked_{false};
   std::atomic<bool> close_idle_asked_{false};
   std::atomic<bool> timeouts_asked_{false};

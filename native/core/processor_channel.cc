@@ -33,6 +33,7 @@ Segment segmentOf(const Command& command) {
       .notify = command.notify,
       .discarded = command.discarded,
       .is_push = command.kind == Command::Kind::kPush,
+      .answers = command.answers,
   };
 }
 
@@ -169,7 +170,7 @@ void Processor::giveReply(Channel& channel, const Segment& segment, CloseReason 
   channel.next_reply += segment.settles;
   if (!channel.isLive() || channel.is_cut) return settle(channel, segment, false);
   if (channel.send.empty()) startClock(channel);
-  channel.send.push(segment);
+  channel.send.push(takenUp(segment));
   unsent_change_ += segment.length;
   if (reason != CloseReason::kNone) {
     beginClose(channel, reason);
@@ -426,8 +427,7 @@ void Processor::flush(Channel& channel) {
     unsent_change_ -= static_cast<int64_t>(bytes);
     if (bytes > 0) startClock(channel);
   }
-  Segment segment;
-  while (channel.send.popSettled(&segment)) settle(channel, segment, true);
+  settleSent(channel);
   switch (outcome) {
     case Send::Outcome::kDone:
       markCompletedSend(channel);
@@ -451,6 +451,31 @@ void Processor::awaitRoom(Channel& channel) {
   if (is_ending_) return;
   const int error = poller_.awaitRoom(channel.fd, channel.place.token());
   if (error != 0) fail(channel, CloseReason::kIoError, error);
+}
+
+// Takes a segment up: from here on it is being sent.
+Segment Processor::takenUp(const Segment& segment) {
+  Segment taken = segment;
+  if (taken.answers.count > 0) {
+    times_.response_queue.record(now_ns_ - taken.answers.given_at_ns, taken.answers.count);
+    taken.answers.given_at_ns = now_ns_;
+  }
+  return taken;
+}
+
+// The clock is read once for all that one write has completed.
+void Processor::settleSent(Channel& channel) {
+  Segment segment;
+  int64_t sent_at_ns = 0;
+  while (channel.send.popSettled(&segment)) {
+    const AnswerTimes& answers = segment.answers;
+    if (answers.count > 0) {
+      if (sent_at_ns == 0) sent_at_ns = clock_.now();
+      times_.response_send.record(sent_at_ns - answers.given_at_ns, answers.count);
+      times_.total.record(sent_at_ns - answers.received_at_ns, answers.count);
+    }
+    settle(channel, segment, true);
+  }
 }
 
 void Processor::settle(Channel& channel, const Segment& segment, bool sent) {

@@ -9,6 +9,7 @@ namespace odradek {
 void Processor::applyThrottle(Channel& channel, const Command& command) {
   constexpr int64_t kNsPerMs = 1'000'000;
   counters_.throttles.add(1);
+  times_.throttle.record(command.length * kNsPerMs, 1);
   const Throttle throttle = {.token = channel.place.token(),
                              .origin = command.origin,
                              .until_ns = clock_.now() + command.length * kNsPerMs,

@@ -46,6 +46,15 @@ struct Request {
   int64_t received_at_ns = 0;
 };
 
+// Replies whose times are counted, as what they leave with: see ProcessorTimes. All are of requests
+// that were received at one moment, and were given at about one.
+struct AnswerTimes {
+  uint32_t count = 0;
+  // Clock.
+  int64_t received_at_ns = 0;
+  int64_t given_at_ns = 0;
+};
+
 // What a request handler thread tells a processor about one connection.
 struct Command {
   enum class Kind : uint8_t {
@@ -74,6 +83,8 @@ struct Command {
   Block* block = nullptr;
   uint32_t offset = 0;
   uint32_t length = 0;
+  // kReply. Those that are `discarded` are no answers.
+  AnswerTimes answers;
   // kSetFraming.
   Framing framing;
 };

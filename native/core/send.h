@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "block.h"
+#include "request.h"
 #include "ring.h"
 #include "socket_ops.h"
 
@@ -23,6 +24,8 @@ struct Segment {
   bool notify = false;
   bool discarded = false;
   bool is_push = false;
+  // Once it is here: given when the processor took it up.
+  AnswerTimes answers;
 };
 
 class Send {

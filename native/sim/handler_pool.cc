@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "../core/bounds.h"
+#include "answers.h"
 #include "letters.h"
 
 namespace odradek::sim {
@@ -431,6 +432,7 @@ void HandlerPool::give(Thread& thread, std::vector<Command>& commands, std::stri
       commands.insert(commands.end() - 1, part);
     }
   }
+  for (Command& command : commands) timeAnswers(command, stage_.kernel.clock.now());
   thread.handler->submit(commands);
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "answers.h"
 #include "letters.h"
 
 namespace odradek::sim {
@@ -352,6 +353,7 @@ void Handlers::flush() {
   }
   std::vector<CommandBatch*> batches(processors_.size(), nullptr);
   for (Command& command : commands_) {
+    timeAnswers(command, stage_.kernel.clock.now());
     CommandBatch*& batch = batches[command.channel.processor];
     if (batch == nullptr) batch = new CommandBatch();
     if (slab != nullptr && command.kind != Command::Kind::kThrottle && command.length > 0) {

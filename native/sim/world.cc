@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../test/free_permits.h"
+#include "answers.h"
 
 namespace odradek::sim {
 namespace {
@@ -11,6 +12,17 @@ constexpr size_t kMostClients = 80;
 // Loops that have so much to do while nobody gives them work are spinning.
 constexpr uint32_t kMostStepsToQuiet = 200'000;
 constexpr uint32_t kMostRoundsToQuiet = 20'000;
+
+// What histograms say together.
+struct Timed {
+  uint64_t count = 0;
+  uint64_t sum_ns = 0;
+
+  void add(const TimeHistogram& histogram) {
+    count += histogram.count();
+    sum_ns += histogram.sumNs();
+  }
+};
 
 std::unique_ptr<HandlerSet> makeHandlerSet(const Plan& plan, const HandlerSet** set) {
   if (plan.pool_threads == 0) return nullptr;
@@ -566,6 +578,9 @@ void World::checkAccounts() {
   uint64_t requests = 0;
   uint64_t responses = 0;
   uint64_t strays = 0;
+  Timed queued;
+  Timed sent;
+  Timed total;
   for (auto& thread : processors_) {
     const ProcessorCounters& counters = thread->processor.counters();
     SIM_CHECK(trace_, "counts-return",
@@ -578,6 +593,9 @@ void World::checkAccounts() {
     requests += counters.requests.value();
     responses += counters.responses.value();
     strays += counters.stray_replies.value();
+    queued.add(thread->processor.times().response_queue);
+    sent.add(thread->processor.times().response_send);
+    total.add(thread->processor.times().total);
   }
   tally_.requests += requests;
   SIM_CHECK(trace_, "exactly-one-outcome",
@@ -585,6 +603,19 @@ void World::checkAccounts() {
             "%llu requests, %llu responses, %llu unanswered",
             static_cast<unsigned long long>(requests), static_cast<unsigned long long>(responses),
             static_cast<unsigned long long>(handlers_.unanswered()));
+  SIM_CHECK(trace_, "timed-once", sent.count == responses && total.count == responses,
+            "%llu responses, of which %llu were timed as sent and %llu in all",
+            static_cast<unsigned long long>(responses), static_cast<unsigned long long>(sent.count),
+            static_cast<unsigned long long>(total.count));
+  // Where nothing was taken up and lost, the parts are the whole.
+  const uint64_t parts_ns = queued.sum_ns + sent.sum_ns + kAnswerNs * responses;
+  SIM_CHECK(
+      trace_, "timed-once",
+      queued.count >= responses && total.sum_ns <= parts_ns &&
+          (queued.count > responses || total.sum_ns == parts_ns),
+      "%llu taken up, %llu sent; %llu ns in all, %llu in parts",
+      static_cast<unsigned long long>(queued.count), static_cast<unsigned long long>(responses),
+      static_cast<unsigned long long>(total.sum_ns), static_cast<unsigned long long>(parts_ns));
   SIM_CHECK(trace_, "no-strays", strays == 0 || plan_.rate(Fault::kStrayReply) > 0,
             "%llu replies that nobody waited for", static_cast<unsigned long long>(strays));
   SIM_CHECK(trace_, "counts-return", requests_.pending() == 0, "%u requests are still pending",

@@ -420,6 +420,8 @@ TEST_F(AcceptorQuotas, AConnectionThatFindsNoPlaceWaitsAndNobodyIsAcceptedMeanwh
   EXPECT_EQ(listener.waiting(), 1u) << "one is in hand, and the last with the kernel";
   kernel.clock.advance(5'000'000'000);
   EXPECT_EQ(acceptor->blockedNs(), 5'000'000'000);
+  EXPECT_EQ(acceptor->rateWaits(), 0u) << "it waits for a place";
+  EXPECT_EQ(acceptor->rateWaitNs(), 0);
   run();
   EXPECT_EQ(runProcessor(0), 2u);
   clients[0]->close();
@@ -452,12 +454,38 @@ TEST_F(AcceptorQuotas, WhoWaitsIsLetInWhenTheRateAllowsIt) {
   kernel.clock.advance(500'000'000);
   run();
   EXPECT_EQ(runProcessor(0), 3u);
+  EXPECT_EQ(acceptor->rateWaits(), 2u) << "and the next one waits";
+  EXPECT_EQ(acceptor->rateWaitNs(), 500'000'000);
   kernel.clock.advance(499'000'000);
   run();
   EXPECT_EQ(runProcessor(0), 3u);
   kernel.clock.advance(1'000'000);
   run();
   EXPECT_EQ(runProcessor(0), 4u);
+  EXPECT_EQ(acceptor->rateWaits(), 2u);
+  EXPECT_EQ(acceptor->rateWaitNs(), 1'000'000'000);
+  EXPECT_EQ(acceptor->blockedNs(), 1'000'000'000);
+}
+
+TEST_F(AcceptorQuotas, WhoeverWaitsForAPlaceAndThenForARateWaitsForBoth) {
+  limits.max_connections = 1;
+  limits.creation_rate = 1;
+  quotas.update(limits);
+  open(1);
+  const std::vector<FakeConnection*> clients = connect(2);
+  run();
+  EXPECT_EQ(runProcessor(0), 1u);
+  kernel.clock.advance(300'000'000);
+  clients[0]->close();
+  EXPECT_EQ(runProcessor(0), 0u);
+  run();
+  EXPECT_EQ(runProcessor(0), 0u) << "there is a place, and no other may come this second";
+  kernel.clock.advance(700'000'000);
+  run();
+  EXPECT_EQ(runProcessor(0), 1u);
+  EXPECT_EQ(acceptor->blockedNs(), 1'000'000'000);
+  EXPECT_EQ(acceptor->rateWaitNs(), 700'000'000);
+  EXPECT_EQ(acceptor->rateWaits(), 1u);
 }
 
 TEST_F(AcceptorQuotas, AnAddressWithTooManyIsRefusedAtOnce) {
@@ -489,6 +517,7 @@ TEST_F(AcceptorQuotas, AnAddressThatSendsTooManyIsHeldBackThenClosedEarliestFirs
   run();
   EXPECT_EQ(acceptor->counters().throttled.value(), 2u);
   EXPECT_EQ(acceptor->counters().parked.value(), 2u);
+  EXPECT_EQ(acceptor->counters().parked_ns.value(), 150'000'000u + 250'000'000u);
   EXPECT_FALSE(first.sawEnd());
   kernel.clock.advance(150'000'000);
   run();

@@ -215,7 +215,8 @@ TEST_F(SendTest, DetachMovesSmallRestsOutOfLargeMemory) {
   std::memcpy(slab->data(), "0123456789", 10);
   for (uint32_t i = 0; i < 2; i++) {
     slab->retain();
-    send->push({.block = slab, .offset = i * 5, .length = 5, .settles = 1, .sequence = i});
+    send->push(
+        {.block = slab, .offset = i * 5, .length = 5, .settles = 1, .sequence = i, .answers = {}});
   }
   slab->release();
   client.setWindow(2);
@@ -239,7 +240,7 @@ TEST_F(SendTest, DetachLeavesWhatFitsItsMemoryAndLosesNothingWhenRefused) {
 
   Block* slab = Block::make(memory, kSlabBytes);
   std::memcpy(slab->data(), "tail", 4);
-  send->push({.block = slab, .length = 4, .settles = 1});
+  send->push({.block = slab, .length = 4, .settles = 1, .answers = {}});
   memory.refuseAfter(0);
   send->detach(memory);
   client.take();

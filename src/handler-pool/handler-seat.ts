@@ -5,12 +5,14 @@ import { BackOff } from './back-off.js';
 import type { HandlerPoolSettings } from './handler-pool-options.js';
 import { HandlerThread } from './handler-thread.js';
 import type { HandlerLink, HandlerLinks, HandlerThreadsEvents } from './thread-protocol.js';
+import type { ThreadTimes } from './thread-times.js';
 
 /** One place of the pool: its thread, and those that replace it. */
 export class HandlerSeat {
   readonly thread: number;
   readonly #settings: HandlerPoolSettings;
   readonly #links: HandlerLinks;
+  readonly #times: ThreadTimes;
   readonly #events: HandlerThreadsEvents;
   readonly #backOff = new BackOff();
   #worker: HandlerThread | null = null;
@@ -35,11 +37,13 @@ export class HandlerSeat {
     thread: number,
     settings: HandlerPoolSettings,
     links: HandlerLinks,
+    times: ThreadTimes,
     events: HandlerThreadsEvents,
   ) {
     this.thread = thread;
     this.#settings = settings;
     this.#links = links;
+    this.#times = times;
     this.#events = events;
   }
 
@@ -53,7 +57,7 @@ export class HandlerSeat {
   }
 
   #spawn(): HandlerThread {
-    const worker = new HandlerThread(this.thread, this.#settings, {
+    const worker = new HandlerThread(this.thread, this.#settings, this.#times, {
       lost: (error) => {
         if (this.#worker === worker) this.#lost(error);
       },

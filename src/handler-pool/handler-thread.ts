@@ -11,6 +11,7 @@ import {
   type ToThread,
   threadStatus,
 } from './thread-protocol.js';
+import type { ThreadTimes } from './thread-times.js';
 
 /**
  * What the thread runs. The path goes by the package's root, so that it is right from `src` too:
@@ -45,10 +46,17 @@ export class HandlerThread {
   #pings = 0;
   #pingedAt = 0;
 
-  constructor(thread: number, settings: HandlerPoolSettings, events: HandlerThreadEvents) {
+  constructor(
+    thread: number,
+    settings: HandlerPoolSettings,
+    allTimes: ThreadTimes,
+    events: HandlerThreadEvents,
+  ) {
     const { module, data, resourceLimits } = settings;
     const { port1, port2 } = new MessageChannel();
-    const workerData: ThreadData = { control: port2, module, thread, data, status: this.#status };
+    const times = allTimes.begin();
+    const status = this.#status;
+    const workerData: ThreadData = { control: port2, module, thread, data, status, times };
     this.#events = events;
     this.#module = module;
     this.#startTimeoutMs = settings.startTimeoutMs;
@@ -68,6 +76,7 @@ export class HandlerThread {
     });
     this.#exited = new Promise((resolve) => {
       this.#worker.once('exit', (exitCode) => {
+        allTimes.end(times);
         this.#ended(exitCode);
         resolve();
       });

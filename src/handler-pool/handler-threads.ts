@@ -1,9 +1,11 @@
 import { performance } from 'node:perf_hooks';
 import { OdradekError } from '../errors.js';
 import type { HandlerThreadCounts } from '../metrics.js';
+import type { HandlerTimes } from '../request-times.js';
 import type { HandlerPoolSettings } from './handler-pool-options.js';
 import { HandlerSeat } from './handler-seat.js';
 import type { HandlerLinks, HandlerThreadsEvents } from './thread-protocol.js';
+import { ThreadTimes } from './thread-times.js';
 
 /** Pings in the time that a thread may be silent: a blocked one is found a quarter late at most. */
 const pingsPerTimeout = 4;
@@ -20,6 +22,7 @@ export class HandlerThreads {
   readonly #timeoutMs: number;
   readonly #links: HandlerLinks;
   readonly #events: HandlerThreadsEvents;
+  readonly #times = new ThreadTimes();
   /** By number. */
   #seats: HandlerSeat[] = [];
   /** Those that the pool has no more, and that are not gone yet. */
@@ -66,7 +69,7 @@ export class HandlerThreads {
     if (this.#isOver) throw superseded();
     const seats: HandlerSeat[] = [];
     for (let thread = from; thread < to; thread++) {
-      seats.push(new HandlerSeat(thread, this.#settings, this.#links, this.#events));
+      seats.push(new HandlerSeat(thread, this.#settings, this.#links, this.#times, this.#events));
     }
     for (const seat of seats) this.#leaving.add(seat);
     try {
@@ -127,6 +130,11 @@ export class HandlerThreads {
   /** Whether threads that start or end keep the process alive; those at work never do. */
   hold(isHeld: boolean): void {
     this.#isHeld = isHeld;
+  }
+
+  /** Adds what all threads so far have recorded. */
+  addTimesTo(sum: HandlerTimes): void {
+    this.#times.addTo(sum);
   }
 
   metrics(): HandlerThreadCounts[] {

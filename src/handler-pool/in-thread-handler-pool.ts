@@ -5,8 +5,10 @@ import type { Handler, Settings } from '../options.js';
 import { lengthOf, type ReplyParts, takeReplyApart } from '../reply.js';
 import { ReplyOrder } from '../reply-order.js';
 import type { ServerRequest } from '../request.js';
+import { HandlerTimes } from '../request-times.js';
 import type { HandlerTransport } from '../transport.js';
 import { HandlerClock } from './handler-clock.js';
+import { HandlerTiming } from './handler-timing.js';
 import { alreadyAnswered, isThenable } from './handler-value.js';
 
 /** Who runs the handlers. */
@@ -15,7 +17,7 @@ export interface HandlerRunner<State> {
   run(request: ServerRequest<State>): unknown;
   /**
    * Whether the handler has begun when {@link run} returns. Where not, its time counts from the
-   * call of {@link InThreadHandlerPool.startClock}.
+   * call of {@link InThreadHandlerPool.startClock}, and whoever runs it times it.
    */
   readonly isImmediate: boolean;
 }
@@ -54,6 +56,7 @@ export class InThreadHandlerPool<State> {
   readonly #most: number;
   readonly #timeoutMs: number;
   readonly #clock: HandlerClock<State>;
+  readonly #timing: HandlerTiming<State>;
   readonly #runner: HandlerRunner<State>;
   readonly #onHandlerError: Settings<State>['onHandlerError'];
   readonly #reportError: (error: unknown, request: ServerRequest<State>) => void;
@@ -68,11 +71,13 @@ export class InThreadHandlerPool<State> {
     reportError: (error: unknown, request: ServerRequest<State>) => void,
     onNextInOrder: () => void,
     runner: HandlerRunner<State> = inThread(),
+    times: HandlerTimes = new HandlerTimes(),
   ) {
     this.#transport = transport;
     this.#most = settings.maxInFlightPerConnection;
     this.#timeoutMs = settings.handlerTimeoutMs;
     this.#clock = new HandlerClock(this.#timeoutMs, (request) => this.#late(request));
+    this.#timing = new HandlerTiming(times, (now) => transport.givenAt(now));
     this.#runner = runner;
     this.#onHandlerError = settings.onHandlerError;
     this.#reportError = reportError;
@@ -97,6 +102,7 @@ export class InThreadHandlerPool<State> {
 
   /** Everything of this turn has been received: send the replies that are ready. */
   endTurn(): void {
+    this.#timing.pause();
     if (this.#asyncStarted) {
       this.#asyncStarted = false;
       queueMicrotask(this.#scheduleFlush);
@@ -121,6 +127,7 @@ export class InThreadHandlerPool<State> {
     this.#begin(request);
     let value: unknown;
     let isAwaited = false;
+    if (this.#runner.isImmediate) this.#timing.begin(request);
     this.current = request;
     connection.isStarting = true;
     try {
@@ -131,6 +138,7 @@ export class InThreadHandlerPool<State> {
       this.current = null;
       connection.isStarting = false;
       this.#failed(request, error);
+      if (!request.answered) this.#isAway(request);
       return;
     }
     this.current = null;
@@ -141,6 +149,18 @@ export class InThreadHandlerPool<State> {
     } else {
       this.#answer(request, value);
     }
+  }
+
+  /** The handler has returned, and what it answers comes later. */
+  #isAway(request: ServerRequest<State>): void {
+    if (this.#runner.isImmediate) request.returnedAt = this.#timing.read();
+  }
+
+  /** It was answered outside of the turn that started it; or will be, when a hook has said how. */
+  #noteAnswered({ answered, returnedAt }: ServerRequest<State>): void {
+    if (!answered) return;
+    const now = this.#timing.read();
+    if (returnedAt !== null) this.#timing.times.remote.record(now - returnedAt, 1);
   }
 
   #await(value: PromiseLike<unknown>, request: ServerRequest<State>): void {
@@ -154,6 +174,7 @@ export class InThreadHandlerPool<State> {
       this.#failed(request, error);
       this.#returned(request);
     };
+    this.#isAway(request);
     if (this.#runner.isImmediate) this.#clock.start(request);
     try {
       value.then(fulfilled, rejected);
@@ -182,8 +203,7 @@ export class InThreadHandlerPool<State> {
     );
     request.abort(error);
     this.#failed(request, error);
-    this.#startNext(request.connection);
-    this.#scheduleFlush();
+    this.#returned(request);
   }
 
   /** Whether what a promise says counts: it is in time, and nothing was said before. */
@@ -199,8 +219,9 @@ export class InThreadHandlerPool<State> {
   }
 
   /** A request was answered outside of the turn that started it. */
-  #returned({ connection }: ServerRequest<State>): void {
-    this.#startNext(connection);
+  #returned(request: ServerRequest<State>): void {
+    this.#noteAnswered(request);
+    this.#startNext(request.connection);
     this.#scheduleFlush();
   }
 
@@ -259,6 +280,7 @@ export class InThreadHandlerPool<State> {
   fail(request: ServerRequest<State>, error: unknown): void {
     this.#begin(request);
     this.#failed(request, error);
+    this.#noteAnswered(request);
     this.#scheduleFlush();
   }
 
@@ -284,8 +306,7 @@ export class InThreadHandlerPool<State> {
 
   #errorReplied(request: ServerRequest<State>, value: unknown): void {
     this.#finishFailed(request, value);
-    this.#startNext(request.connection);
-    this.#scheduleFlush();
+    this.#returned(request);
   }
 
   #finishFailed(request: ServerRequest<State>, value: unknown): void {
@@ -320,6 +341,7 @@ export class InThreadHandlerPool<State> {
       this.#give(request, bytes, closeCode);
       this.#giveHeld(order);
     } else {
+      request.readyAt ??= this.#timing.read();
       // Where the connection is cut before its turn comes, nobody will read it.
       const held = order.hold(request, connection.isCut ? null : bytes, closeCode);
       if (held.closeCode !== null) connection.closing = true;
@@ -353,6 +375,7 @@ export class InThreadHandlerPool<State> {
   }
 
   readonly #scheduleFlush = (): void => {
+    this.#timing.pause();
     if (this.#flushScheduled) return;
     this.#flushScheduled = true;
     process.nextTick(this.#flush);

@@ -1,5 +1,7 @@
+import { performance } from 'node:perf_hooks';
 import type { MessagePort } from 'node:worker_threads';
 import type { Handler } from '../options.js';
+import type { HandlerTimes } from '../request-times.js';
 import { packError } from './error-crossing.js';
 import { alreadyAnswered, isThenable } from './handler-value.js';
 import {
@@ -22,8 +24,14 @@ export class MessageHandler {
   readonly #requests = new Map<number, WorkerRequest>();
 
   readonly #mark: number;
+  readonly #times: HandlerTimes;
 
-  constructor(handler: Handler, { port, status, sendHighWaterMarkBytes }: MessageAttachment) {
+  constructor(
+    handler: Handler,
+    { port, status, sendHighWaterMarkBytes }: MessageAttachment,
+    times: HandlerTimes,
+  ) {
+    this.#times = times;
     this.#mark = sendHighWaterMarkBytes;
     this.#handler = handler;
     this.#port = port;
@@ -78,6 +86,8 @@ export class MessageHandler {
     const { connection } = request;
     let value: unknown;
     let isAwaited = false;
+    const begunAt = performance.now();
+    this.#times.requestQueue.record(begunAt - request.receivedAt, 1);
     connection.beginning = request;
     try {
       value = this.#handler(request);
@@ -85,18 +95,29 @@ export class MessageHandler {
       isAwaited = !(value instanceof Uint8Array) && isThenable(value);
     } catch (error) {
       connection.beginning = null;
+      this.#times.local.record(performance.now() - begunAt, 1);
       this.#failed(request, error);
       return;
     }
     connection.beginning = null;
-    if (isAwaited) this.#await(value as PromiseLike<unknown>, request);
-    else this.#answered(request, value);
+    const now = performance.now();
+    this.#times.local.record(now - begunAt, 1);
+    if (isAwaited) this.#await(value as PromiseLike<unknown>, request, now);
+    else this.#answered(request, value, now);
   }
 
-  #await(value: PromiseLike<unknown>, request: WorkerRequest): void {
-    const rejected = (error: unknown) => this.#failed(request, error);
+  #await(value: PromiseLike<unknown>, request: WorkerRequest, returnedAt: number): void {
+    const settledNow = (): number => {
+      const now = performance.now();
+      if (!request.returned) this.#times.remote.record(now - returnedAt, 1);
+      return now;
+    };
+    const rejected = (error: unknown) => {
+      settledNow();
+      this.#failed(request, error);
+    };
     try {
-      value.then((result) => this.#answered(request, result), rejected);
+      value.then((result) => this.#answered(request, result, settledNow()), rejected);
     } catch (error) {
       rejected(error);
     }
@@ -106,11 +127,11 @@ export class MessageHandler {
     });
   }
 
-  #answered(request: WorkerRequest, value: unknown): void {
+  #answered(request: WorkerRequest, value: unknown, readyAt: number): void {
     if (!this.#settle(request)) return;
     try {
       const { reply, transferList } = packReply(value);
-      this.#say({ kind: 'answer', id: request.id, reply }, transferList);
+      this.#say({ kind: 'answer', id: request.id, reply, readyAt }, transferList);
     } catch (error) {
       this.#say({ kind: 'failed', id: request.id, error: packError(error) });
     }

@@ -165,7 +165,7 @@ export class MessageLink<State> implements HandlerLink {
 
   #receive(message: FromHandler): void {
     if (message.kind === 'answer') {
-      this.#take(message.id)?.answer(unpackReply(message.reply));
+      this.#take(message.id)?.answer(unpackReply(message.reply), message.readyAt);
       this.#wentOn();
     } else if (message.kind === 'failed') {
       this.#take(message.id)?.fail(unpackError(message.error));

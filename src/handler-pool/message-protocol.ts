@@ -59,7 +59,13 @@ export type ToHandler =
 export type FromHandler =
   /** The handler takes its time: another request may be begun. */
   | { readonly kind: 'started'; readonly id: number }
-  | { readonly kind: 'answer'; readonly id: number; readonly reply: PackedReply }
+  | {
+      readonly kind: 'answer';
+      readonly id: number;
+      readonly reply: PackedReply;
+      /** When it was there: `performance.now()` has one scale for all threads. */
+      readonly readyAt: number;
+    }
   | { readonly kind: 'failed'; readonly id: number; readonly error: PackedError }
   /** A promise of a handler's has settled twice: its request has been answered. */
   | { readonly kind: 'mistake'; readonly error: PackedError }

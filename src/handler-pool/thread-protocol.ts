@@ -89,6 +89,8 @@ export interface ThreadData {
   readonly data: unknown;
   /** Shared with the server's thread, see {@link threadStatus}. */
   readonly status: Int32Array;
+  /** For its `HandlerTimes`, which the server's thread reads. */
+  readonly times: SharedArrayBuffer;
 }
 
 /** Places in `ThreadData.status`. */

@@ -28,8 +28,13 @@ export class WorkerCall<State> implements PromiseLike<Reply> {
     return this as never;
   }
 
-  /** Whichever comes first of this and {@link fail} counts. */
-  answer(reply: Reply): void {
+  /**
+   * Whichever comes first of this and {@link fail} counts.
+   *
+   * @param readyAt when the reply was there, if not now
+   */
+  answer(reply: Reply, readyAt: number | null = null): void {
+    this.request.readyAt = readyAt;
     const onReply = this.#onReply;
     this.#onReply = null;
     this.#onError = null;

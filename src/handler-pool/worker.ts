@@ -3,6 +3,7 @@
  * takes requests as soon as it is attached to a transport.
  */
 import { workerData } from 'node:worker_threads';
+import { HandlerTimes } from '../request-times.js';
 import { attachHandler } from '../select-transport.js';
 import { packError } from './error-crossing.js';
 import { type HandlerModule, loadHandlerModule, moduleError } from './handler-module.js';
@@ -14,7 +15,7 @@ import {
   threadStatus,
 } from './thread-protocol.js';
 
-const { control, module, thread, data, status } = workerData as ThreadData;
+const { control, module, thread, data, status, times } = workerData as ThreadData;
 let loaded: HandlerModule | null = null;
 let isStopping = false;
 
@@ -43,7 +44,7 @@ control.on('message', (message: ToThread) => {
 
 function attach(attachment: Attachment): void {
   if (loaded === null) return;
-  attachHandler(loaded.default, attachment);
+  attachHandler(loaded.default, attachment, new HandlerTimes(times));
   say({ kind: 'attached' });
 }
 

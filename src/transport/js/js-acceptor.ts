@@ -40,6 +40,11 @@ export class JsAcceptor<State> {
   #timer: NodeJS.Timeout | undefined;
   #blockedMs = 0;
   #blockedSince: number | null = null;
+  /** What waits does so for a rate. */
+  #rateWaitMs = 0;
+  #rateWaitSince: number | null = null;
+  #rateWaits = 0;
+  #parkedMs = 0;
   #acceptedTotal = 0;
   #refusedTotal = 0;
   #throttledTotal = 0;
@@ -112,7 +117,7 @@ export class JsAcceptor<State> {
     for (let socket = this.#waiting.first; socket !== undefined; socket = this.#waiting.first) {
       const until = this.#judge(socket, now);
       if (until !== null) {
-        this.#blockedSince ??= now;
+        this.#block(until, now);
         blockedUntil = until;
         break;
       }
@@ -141,6 +146,7 @@ export class JsAcceptor<State> {
       this.#events.accepted(socket, endpoints, verdict.admission);
     } else if (verdict.kind === 'park' && this.#parked.length < maxParked) {
       this.#throttledTotal++;
+      this.#parkedMs += verdict.until - now;
       this.#park({ socket, until: verdict.until });
     } else {
       this.#refuse(socket);
@@ -173,9 +179,26 @@ export class JsAcceptor<State> {
     this.goOn();
   }
 
+  /** For a rate, which allows it at a known moment; or for a place. */
+  #block(until: number, now: number): void {
+    this.#blockedSince ??= now;
+    if (until === Infinity) {
+      this.#endRateWait(now);
+    } else if (this.#rateWaitSince === null) {
+      this.#rateWaitSince = now;
+      this.#rateWaits++;
+    }
+  }
+
   #unblock(now: number): void {
     if (this.#blockedSince !== null) this.#blockedMs += now - this.#blockedSince;
     this.#blockedSince = null;
+    this.#endRateWait(now);
+  }
+
+  #endRateWait(now: number): void {
+    if (this.#rateWaitSince !== null) this.#rateWaitMs += now - this.#rateWaitSince;
+    this.#rateWaitSince = null;
   }
 
   // --- The end ----------------------------------------------------------------------------------
@@ -206,7 +229,8 @@ export class JsAcceptor<State> {
   }
 
   counts(): ListenerCounts {
-    const waitedMs = this.#blockedSince === null ? 0 : performance.now() - this.#blockedSince;
+    const now = performance.now();
+    const since = (moment: number | null) => (moment === null ? 0 : now - moment);
     return {
       name: this.#listener.name,
       connections: this.#quotas.ofListener(this.#listener.index).connections,
@@ -214,7 +238,10 @@ export class JsAcceptor<State> {
       connectionsRefusedTotal: this.#refusedTotal,
       connectionsThrottledTotal: this.#throttledTotal,
       throttledSockets: this.#parked.length,
-      blockedMs: this.#blockedMs + waitedMs,
+      blockedMs: this.#blockedMs + since(this.#blockedSince),
+      connectionAcceptThrottleTimesTotal: this.#rateWaits,
+      connectionAcceptThrottleMs: this.#rateWaitMs + since(this.#rateWaitSince),
+      ipConnectionAcceptThrottleMs: this.#parkedMs,
     };
   }
 }

@@ -7,6 +7,7 @@ import { FrameDecoder } from '../../frame-decoder.js';
 import type { Framing } from '../../framing.js';
 import type { Listener } from '../../options.js';
 import { ServerRequest } from '../../request.js';
+import type { TransportTimes } from '../../request-times.js';
 import type { Transport } from '../../transport.js';
 import { lingerBytes, lingerMs, maxFramesPerBatch } from './bounds.js';
 import type { Admission } from './connection-quotas.js';
@@ -50,6 +51,7 @@ const waits = {
 export interface ChannelHost<State> {
   readonly slab: ReplySlab;
   readonly counters: Counters;
+  readonly times: TransportTimes;
   readonly memory: MemoryPool;
   readonly unsent: UnsentBytes;
   readonly expiry: Pick<Expiry<Expirable>, 'now'>;
@@ -148,7 +150,7 @@ export class JsChannel<State = unknown>
     this.#mostUnsent = mostUnsent;
     this.#socket = socket;
     this.#decoder = new FrameDecoder(listener.framing, isolateBodies);
-    this.#writer = new ReplyWriter(socket, host.slab, host.counters, () => {
+    this.#writer = new ReplyWriter(socket, host.slab, host.counters, host.times, () => {
       this.#startClock();
       this.flush();
     });
@@ -291,6 +293,11 @@ export class JsChannel<State = unknown>
     this.flush();
   }
 
+  /** Its replies so far were given by now. */
+  givenAt(now: number): void {
+    this.#writer.givenAt(now);
+  }
+
   /** How many of its requests were answered. */
   get answered(): number {
     return this.#writer.answered;
@@ -308,6 +315,7 @@ export class JsChannel<State = unknown>
   /** Kafka's StartThrottling: reads nothing for so many milliseconds. */
   muteFor(ms: number): void {
     this.#host.counters.requestsThrottledTotal++;
+    this.#host.times.throttle.record(ms, 1);
     if (this.#phase !== 'open' || this.#ending !== null) return;
     const until = performance.now() + ms;
     if (this.#throttle === null) {

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { CloseCode, CloseReason } from '../../close-reason.js';
 import { Expiry } from '../../expiry.js';
 import { Fifo } from '../../fifo.js';
@@ -5,6 +6,7 @@ import type { Framing } from '../../framing.js';
 import { LoopTurn } from '../../loop-turn.js';
 import type { Listener, Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
+import { TransportTimes } from '../../request-times.js';
 import type { TransportEvents } from '../../transport.js';
 import { maxBytesPerTurn, maxRequestsPerTurn } from './bounds.js';
 import { ConnectionQuotas } from './connection-quotas.js';
@@ -23,6 +25,7 @@ import { UnsentBytes } from './unsent-bytes.js';
 export class JsProcessor<State> implements ChannelHost<State> {
   readonly slab = new ReplySlab();
   readonly counters = new Counters();
+  readonly times = new TransportTimes();
   readonly channels = new Set<JsChannel<State>>();
   readonly requestChannel: RequestChannel<State, JsChannel<State>>;
   readonly expiry: Expiry<JsChannel<State>>;
@@ -40,6 +43,8 @@ export class JsProcessor<State> implements ChannelHost<State> {
   #isServing = false;
   #isFlushing = false;
   #isFlushAsked = false;
+  /** Its last replies were given at a moment that is still to be told. */
+  #answering: JsChannel<State> | null = null;
   #requestsLeft = 0;
   #bytesLeft = 0;
 
@@ -71,8 +76,15 @@ export class JsProcessor<State> implements ChannelHost<State> {
   ): void {
     const channel = request.connection as JsChannel<State>;
     if (!this.channels.has(channel)) return;
+    if (this.#answering !== null && this.#answering !== channel) this.givenAt(performance.now());
+    this.#answering = channel;
     channel.settle(request, bytes, closeCode);
     this.#goOnLater();
+  }
+
+  givenAt(now: number): void {
+    this.#answering?.givenAt(now);
+    this.#answering = null;
   }
 
   discard(request: ServerRequest<State>): void {

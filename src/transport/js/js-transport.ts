@@ -8,6 +8,7 @@ import type { Limits } from '../../limits.js';
 import type { TransportMetrics } from '../../metrics.js';
 import type { Listener, Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
+import type { TransportTimes } from '../../request-times.js';
 import type { Address, Transport, TransportEvents } from '../../transport.js';
 import { maxConnectionIndex } from './bounds.js';
 import type { Admission } from './connection-quotas.js';
@@ -154,6 +155,10 @@ export class JsTransport<State = unknown> implements Transport<State> {
     this.#processor.reply(request, bytes, closeCode);
   }
 
+  givenAt(now: number): void {
+    this.#processor.givenAt(now);
+  }
+
   started(): void {
     this.#processor.started();
   }
@@ -242,6 +247,10 @@ export class JsTransport<State = unknown> implements Transport<State> {
 
   get openConnections(): number {
     return this.#processor.channels.size;
+  }
+
+  times(): TransportTimes {
+    return this.#processor.times;
   }
 
   metrics(): TransportMetrics {

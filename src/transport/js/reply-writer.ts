@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
 import type { CloseCode } from '../../close-reason.js';
 import type { ReplyFramer } from '../../reply-framer.js';
 import type { ServerRequest } from '../../request.js';
+import type { TransportTimes } from '../../request-times.js';
 import type { Counters } from './counters.js';
 import { Outbox, type ReplySlab } from './outbox.js';
 
@@ -11,8 +13,14 @@ class Batch<State> {
   count = 0;
   bytes = 0;
   /** Those of them whose `sent` somebody holds. */
-  readonly asked: ServerRequest<State>[] = [];
+  asked: ServerRequest<State>[] | null = null;
+  /** When each of the requests was received, and its reply given. */
+  readonly times: number[] = [];
+  takenAt = 0;
 }
+
+/** When a reply was given is said later. */
+const notYet = -1;
 
 /**
  * One connection's replies on their way to the kernel. At most one write is under way; what is
@@ -24,15 +32,23 @@ export class ReplyWriter<State> {
   readonly #socket: Socket;
   readonly #outbox: Outbox;
   readonly #counters: Counters;
+  readonly #times: TransportTimes;
   readonly #onWritten: () => void;
   #given = new Batch<State>();
   #writing: Batch<State> | null = null;
 
   /** @param onWritten called when a write ends later than in the {@link flush} that began it */
-  constructor(socket: Socket, slab: ReplySlab, counters: Counters, onWritten: () => void) {
+  constructor(
+    socket: Socket,
+    slab: ReplySlab,
+    counters: Counters,
+    times: TransportTimes,
+    onWritten: () => void,
+  ) {
     this.#socket = socket;
     this.#outbox = new Outbox(slab);
     this.#counters = counters;
+    this.#times = times;
     this.#onWritten = onWritten;
   }
 
@@ -68,15 +84,28 @@ export class ReplyWriter<State> {
   /** Gives a request's reply; `null` is none by choice. Throws where memory is refused. */
   give(request: ServerRequest<State>, bytes: Uint8Array | readonly Uint8Array[] | null): void {
     if (bytes !== null) this.#outbox.add(request.framer, bytes);
-    this.#given.count++;
-    if (request.sentAsked) this.#given.asked.push(request);
+    const given = this.#given;
+    given.count++;
+    given.times.push(request.receivedAt, request.readyAt ?? notYet);
+    if (!request.sentAsked) return;
+    given.asked ??= [];
+    given.asked.push(request);
+  }
+
+  /** What has no time yet was given now. */
+  givenAt(now: number): void {
+    const { times } = this.#given;
+    for (let i = times.length - 1; i > 0 && times[i] === notYet; i -= 2) times[i] = now;
   }
 
   /** Writes what was given, unless a write is under way. */
   flush(): void {
     if (this.#writing !== null || this.isIdle) return;
+    const now = this.#given.count > 0 ? performance.now() : 0;
+    this.givenAt(now);
     this.#writing = this.#given;
     this.#given = new Batch();
+    this.#takeUp(this.#writing, now);
     const parts = this.#outbox.take();
     if (parts.length > 0) this.#write(parts, this.#writing);
     if (parts.length === 0 || this.#isWritten()) this.#settle(this.#writing);
@@ -90,6 +119,13 @@ export class ReplyWriter<State> {
     this.#writing = null;
     this.#given = new Batch();
     this.#outbox.take();
+  }
+
+  #takeUp(batch: Batch<State>, now: number): void {
+    batch.takenAt = now;
+    for (let i = 1; i < batch.times.length; i += 2) {
+      this.#times.responseQueue.record(now - (batch.times[i] as number), 1);
+    }
   }
 
   #write(parts: readonly Buffer[], batch: Batch<State>): void {
@@ -123,6 +159,14 @@ export class ReplyWriter<State> {
     this.answered += batch.count;
     this.#counters.responsesTotal += batch.count;
     this.#counters.bytesWrittenTotal += batch.bytes;
-    for (const request of batch.asked) request.settleSent({ ok: true });
+    if (batch.count > 0) this.#noteSent(batch, performance.now());
+    for (const request of batch.asked ?? []) request.settleSent({ ok: true });
+  }
+
+  #noteSent({ count, takenAt, times }: Batch<State>, now: number): void {
+    this.#times.responseSend.record(now - takenAt, count);
+    for (let i = 0; i < times.length; i += 2) {
+      this.#times.total.record(now - (times[i] as number), 1);
+    }
   }
 }

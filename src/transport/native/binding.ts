@@ -24,6 +24,8 @@ export interface NativeTables {
   times: Float64Array;
   status: Uint32Array;
   commands: Uint32Array;
+  /** Beside {@link commands}. */
+  answers: Float64Array;
   replies: Uint8Array;
   /** In a thread of a handler pool: by entry, the requests' places in {@link marks}. */
   tickets?: Uint32Array;
@@ -50,8 +52,8 @@ export interface NativeServerConfig {
   connections: ConnectionLimits;
   hasHandlerPool: boolean;
   hasAffinity: boolean;
-  /** `performance.now()` at this moment. */
-  now: number;
+  /** `performance.now()`. */
+  now: () => number;
   tables: NativeTables;
 }
 
@@ -116,7 +118,10 @@ export interface NativeListenerCounters {
   refused?: number;
   throttled?: number;
   parked?: number;
+  parkedUs?: number;
   blockedUs?: number;
+  rateWaits?: number;
+  rateWaitUs?: number;
 }
 
 export interface NativeCounters {
@@ -170,6 +175,8 @@ export interface NativeServer {
   drain(): void;
   stop(reason: number): void;
   counters(): NativeCounters;
+  /** Adds the processors' histograms; see `processorTimes`. */
+  times(into: Float64Array): void;
   ref(): void;
   unref(): void;
 }
@@ -234,7 +241,7 @@ export interface NativeHandler {
 export interface Binding {
   NativeHandler: new (config: {
     number: number;
-    now: number;
+    now: () => number;
     tables: NativeTables;
   }) => NativeHandler;
   NativeServer: new (config: NativeServerConfig) => NativeServer;

@@ -1,12 +1,15 @@
+import { performance } from 'node:perf_hooks';
 import { type CloseCode, closeReasonNumbers } from '../../close-reason.js';
 import { lengthOf } from '../../reply.js';
 import type { ReplyFramer } from '../../reply-framer.js';
-import type { NativeFraming, NativeServer } from './binding.js';
+import type { NativeFraming, NativeServer, NativeTables } from './binding.js';
 import {
+  answerFields,
   commandFields,
   commandFlags,
   commandKinds,
   entriesPerTable,
+  fieldsPerAnswer,
   fieldsPerEntry,
   largeFrameBytes,
   noPart,
@@ -15,6 +18,10 @@ import {
 
 const { reply, replyLarge, accept, close, hold, setFraming, throttle } = commandKinds;
 const field = commandFields;
+const { count: answerCount, received: answerReceived, given: answerGiven } = answerFields;
+
+/** When an answer was given is said later. */
+const notYet = -1;
 
 /** A connection, as the core knows it. */
 export interface Target {
@@ -33,6 +40,7 @@ export class CommandTable {
   readonly #native: Pick<NativeServer, 'submit'>;
   readonly #keepsRepliesWhole: boolean;
   readonly #table: Uint32Array;
+  readonly #answers: Float64Array;
   readonly #slab: Uint8Array;
   #count = 0;
   #slabUsed = 0;
@@ -48,17 +56,57 @@ export class CommandTable {
   /** The connection of the last entry, while that entry may still be added to. */
   #open: Target | null = null;
 
+  /** The next that {@link settle} settles is an answer, of which these are the times. */
+  #isAnswer = false;
+  #received = 0;
+  #given: number = notYet;
+  /** Entries before this one, and those without answers, have all their times. */
+  #unstamped = 0;
+  #hasUnstamped = false;
+
   /** @param keepsRepliesWhole all parts of a reply go to the core in one call */
   constructor(
     native: Pick<NativeServer, 'submit'>,
-    table: Uint32Array,
-    slab: Uint8Array,
+    { commands, answers, replies }: Pick<NativeTables, 'commands' | 'answers' | 'replies'>,
     { keepsRepliesWhole = false } = {},
   ) {
     this.#native = native;
     this.#keepsRepliesWhole = keepsRepliesWhole;
-    this.#table = table;
-    this.#slab = slab;
+    this.#table = commands;
+    this.#answers = answers;
+    this.#slab = replies;
+  }
+
+  /**
+   * What is framed and settled next answers a request that was received then. It shares no entry with
+   * answers that have other times.
+   *
+   * @param given when it was given, or `null`: see {@link givenAt}
+   */
+  answer(received: number, given: number | null): void {
+    this.#isAnswer = true;
+    this.#received = received;
+    this.#given = given ?? notYet;
+    if (this.#open === null) return;
+    const at = (this.#count - 1) * fieldsPerAnswer;
+    const answers = this.#answers;
+    const isAlike =
+      answers[at + answerCount] === 0 ||
+      (answers[at + answerReceived] === received && answers[at + answerGiven] === this.#given);
+    if (!isAlike) this.#open = null;
+  }
+
+  /** All answers so far were given by now. */
+  givenAt(now: number): void {
+    if (!this.#hasUnstamped) return;
+    const answers = this.#answers;
+    for (let entry = this.#unstamped; entry < this.#count; entry++) {
+      const at = entry * fieldsPerAnswer + answerGiven;
+      if (answers[at] === notYet) answers[at] = now;
+    }
+    this.#unstamped = this.#count;
+    this.#hasUnstamped = false;
+    this.#open = null;
   }
 
   /**
@@ -151,6 +199,7 @@ export class CommandTable {
     }
     if (table[at + field.settles] === 0) table[at + field.sequence] = sequence;
     table[at + field.settles] = (table[at + field.settles] as number) + settles;
+    if (this.#isAnswer) this.#countAnswer();
     const reason = closeCode === null ? 0 : closeReasonNumbers[closeCode];
     if (reason !== 0 || flags !== 0) {
       table[at + field.kind] = (table[at + field.kind] as number) | (reason << 8) | (flags << 16);
@@ -158,6 +207,16 @@ export class CommandTable {
     }
     // The core copies large parts inside the call, and the handler may change them after this one.
     if (this.#larges.length > 0) this.flush();
+  }
+
+  #countAnswer(): void {
+    this.#isAnswer = false;
+    const at = (this.#count - 1) * fieldsPerAnswer;
+    const answers = this.#answers;
+    answers[at + answerCount] = (answers[at + answerCount] as number) + 1;
+    answers[at + answerReceived] = this.#received;
+    answers[at + answerGiven] = this.#given;
+    if (this.#given === notYet) this.#hasUnstamped = true;
   }
 
   /** Whether the last entry may have bytes of this request's reply, too. */
@@ -210,12 +269,14 @@ export class CommandTable {
 
   flush(): void {
     if (this.#count === 0 && this.released === 0) return;
+    if (this.#hasUnstamped) this.givenAt(performance.now());
     const { released } = this;
     const larges = this.#larges;
     const framings = this.#framings;
     const count = this.#count;
     const slabUsed = this.#slabUsed;
     this.#count = 0;
+    this.#unstamped = 0;
     this.#slabUsed = 0;
     this.#open = null;
     this.released = 0;
@@ -278,6 +339,7 @@ export class CommandTable {
     table[at + field.settles] = 0;
     table[at + field.offset] = this.#slabUsed;
     table[at + field.length] = 0;
+    this.#answers[(this.#count - 1) * fieldsPerAnswer + answerCount] = 0;
     this.#open = connection;
     return at;
   }

@@ -45,6 +45,21 @@ export const commandFields = {
   length: 7,
 } as const;
 
+/**
+ * Beside a command, as doubles: of how many answers it counts the times, when their requests were
+ * received, and when they were given (below 0: not yet known).
+ */
+export const answerFields = { count: 0, received: 1, given: 2 } as const;
+export const fieldsPerAnswer = 3;
+
+/** The histograms of the processors, one behind the other. */
+export const processorTimes = {
+  throttle: 0,
+  responseQueue: 1,
+  responseSend: 2,
+  total: 3,
+} as const;
+
 export const commandKinds = {
   reply: 0,
   replyLarge: 1,

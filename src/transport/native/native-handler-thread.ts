@@ -12,6 +12,7 @@ import type { Handler, Listener } from '../../options.js';
 import type { Reply } from '../../reply.js';
 import { makeReplyFramer } from '../../reply-framer.js';
 import type { ServerRequest } from '../../request.js';
+import type { HandlerTimes } from '../../request-times.js';
 import {
   loadBinding,
   type NativeConnectionInfo,
@@ -60,7 +61,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   /** Requests in flight when the last batch was claimed. */
   #inFlightBefore = 0;
 
-  constructor(handler: Handler, attachment: NativeAttachment) {
+  constructor(handler: Handler, attachment: NativeAttachment, times: HandlerTimes) {
     const { maxInFlightPerConnection, handlerTimeoutMs, capacity } = attachment;
     const tables = handlerTables(capacity);
     super(
@@ -80,7 +81,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     if (binding === null) throw new Error('the addon can no longer be loaded');
     const { number } = attachment;
     this.#attachment = attachment;
-    this.#native = new binding.NativeHandler({ number, now: performance.now(), tables });
+    this.#native = new binding.NativeHandler({ number, now: () => performance.now(), tables });
     this.#marks = tables.marks;
     this.#handler = handler;
     for (const facts of attachment.listeners) this.#learn(facts);
@@ -94,6 +95,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
       (error) => this.#report(error),
       () => undefined,
       { isImmediate: true, run: (request) => this.#run(handler, request) },
+      times,
     );
   }
 
@@ -103,8 +105,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     if (this.#native.start(this.onDoorbell) !== true) return;
     this.commands = new CommandTable(
       this.#native,
-      this.tables.commands,
-      this.tables.replies,
+      this.tables,
       // Half a reply of a thread that is lost could never be completed.
       { keepsRepliesWhole: true },
     );

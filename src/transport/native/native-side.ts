@@ -18,6 +18,7 @@ import {
   epochMask,
   epochShift,
   eventKinds,
+  fieldsPerAnswer,
   fieldsPerEntry,
   largeFlag,
   largeFrameBytes,
@@ -317,11 +318,12 @@ export abstract class NativeSide<State> {
     const commands = this.commands;
     if (commands === null || connection.ended) return;
     const isCustom = request instanceof CustomRequest;
+    // A close instead of a reply leaves the request without an answer.
+    const isAnswered = bytes !== null || closeCode === null;
+    if (isAnswered) commands.answer(request.receivedAt, request.readyAt);
     if (bytes !== null) {
       commands.frame(connection, request.framer, bytes, isCustom ? null : request.sequence);
     }
-    // A close instead of a reply leaves the request without an answer.
-    const isAnswered = bytes !== null || closeCode === null;
     if (isCustom) {
       this.#replyCustom(connection, request, isAnswered, closeCode);
       if (bytes !== null) this.#gaugeReply(connection, request.framer, bytes);
@@ -339,6 +341,10 @@ export abstract class NativeSide<State> {
     if (this.settings.borrowBodies) this.#endLoan(request);
   }
 
+  givenAt(now: number): void {
+    this.commands?.givenAt(now);
+  }
+
   /** The request is settled: its body was lent no longer than until now. */
   #endLoan(request: ServerRequest<State>): void {
     // A handler that took too long may be at it still.
@@ -353,13 +359,14 @@ export abstract class NativeSide<State> {
     isAnswered: boolean,
     closeCode: CloseCode | null,
   ): void {
-    if (request.sentAsked || closeCode !== null) {
-      const cookie = connection.more.nextCookie++;
-      if (request.sentAsked) connection.more.awaitingSent.set(cookie, request);
-      const flags =
-        (request.sentAsked ? commandFlags.notify : 0) | (isAnswered ? 0 : commandFlags.discarded);
-      this.commands?.settle(connection, cookie, 0, closeCode, flags);
+    let cookie = 0;
+    let flags = isAnswered ? 0 : commandFlags.discarded;
+    if (request.sentAsked) {
+      cookie = connection.more.nextCookie++;
+      connection.more.awaitingSent.set(cookie, request);
+      flags |= commandFlags.notify;
     }
+    this.commands?.settle(connection, cookie, 0, closeCode, flags);
     request.input.settle(request, isAnswered);
     this.#startClock(connection);
     this.#settlePieces(connection, connection.custom !== request.input);
@@ -597,6 +604,7 @@ export function makeTables(): NativeTables {
     times: new Float64Array(entriesPerTable),
     status: new Uint32Array(Object.keys(statusFields).length),
     commands: new Uint32Array(entriesPerTable * fieldsPerEntry),
+    answers: new Float64Array(entriesPerTable * fieldsPerAnswer),
     replies: new Uint8Array(slabBytes),
   };
 }

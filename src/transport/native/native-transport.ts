@@ -15,6 +15,7 @@ import type { Limits } from '../../limits.js';
 import type { TransportMetrics } from '../../metrics.js';
 import type { Listener, Settings } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
+import { TransportTimes } from '../../request-times.js';
 import { resolveHost } from '../../resolve-host.js';
 import type { Address, Transport, TransportEvents } from '../../transport.js';
 import type {
@@ -89,13 +90,13 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       waitsForAccept: onConnect !== undefined,
       hasHandlerPool: handlerPool !== null,
       hasAffinity: handlerPool?.affinity === 'connection',
-      now: performance.now(),
+      now: () => performance.now(),
       tables: this.tables,
     });
     const error = native.start(this.onDoorbell);
     if (error !== undefined) throw this.#startError(error);
     this.#native = native;
-    this.commands = new CommandTable(native, this.tables.commands, this.tables.replies, {
+    this.commands = new CommandTable(native, this.tables, {
       // Where threads answer, too, its parts may have to wait for their turn together.
       keepsRepliesWhole: this.#settings.handlerPool !== null,
     });
@@ -416,6 +417,12 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     return processors.reduce((sum, { connections }) => sum + connections, 0);
   }
 
+  times(): TransportTimes {
+    const times = new TransportTimes();
+    this.#native?.times(times.memory);
+    return times;
+  }
+
   metrics(): TransportMetrics {
     const counters = this.#native?.counters();
     const processors = counters?.processors ?? [];
@@ -456,6 +463,9 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
           connectionsThrottledTotal: counts.throttled ?? 0,
           throttledSockets: counts.parked ?? 0,
           blockedMs: (counts.blockedUs ?? 0) / 1000,
+          connectionAcceptThrottleTimesTotal: counts.rateWaits ?? 0,
+          connectionAcceptThrottleMs: (counts.rateWaitUs ?? 0) / 1000,
+          ipConnectionAcceptThrottleMs: (counts.parkedUs ?? 0) / 1000,
         };
       }),
       processors: processors

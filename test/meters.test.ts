@@ -1,9 +1,32 @@
 import { describe, expect, it } from 'vitest';
-import { average, IdleMeters } from '../src/idle-meter.js';
+import { average, IdleMeters, RateMeters } from '../src/meters.js';
 import { frame } from './support/bytes.js';
 import { startServer } from './support/server.js';
 import { placements } from './support/transports.js';
 import { until } from './support/wait.js';
+
+describe('a rate meter', () => {
+  it('has nothing to say of what is new', () => {
+    expect(new RateMeters().read('a', 1234, 5000)).toBe(0);
+  });
+
+  it('says how many there were in a second', () => {
+    const meters = new RateMeters();
+    meters.read('a', 100, 1000);
+    expect(meters.read('a', 110, 1500)).toBe(20);
+    expect(meters.read('a', 110, 2000)).toBe(10);
+    // From here on what came before 2000 doesn't count, once that is a second old.
+    expect(meters.read('a', 115, 3000)).toBe(7.5);
+    expect(meters.read('a', 115, 3500)).toBeCloseTo(5000 / 1500);
+  });
+
+  it('begins anew where another one counts from 0', () => {
+    const meters = new RateMeters();
+    meters.read('a', 100, 1000);
+    expect(meters.read('a', 1, 2000)).toBe(0);
+    expect(meters.read('a', 2, 2500)).toBe(2);
+  });
+});
 
 describe('an idle meter', () => {
   it('says that what is new was idle', () => {

@@ -1,0 +1,74 @@
+import { performance } from 'node:perf_hooks';
+import type { ServerConnection } from '../connection.js';
+import type { ServerRequest } from '../request.js';
+import type { HandlerTimes } from '../request-times.js';
+
+/** Handlers that are timed together at most. */
+const longestStretch = 16;
+
+/** From how many milliseconds for each on they are timed one by one. */
+const slowMs = 0.02;
+
+/**
+ * When handlers begin and return. To read the clock may take longer than a handler. So the end of one
+ * is the beginning of the next; and requests of one connection that came together and are answered at
+ * once, one right behind the other, are timed as one stretch while that is quick: each counts their
+ * average.
+ */
+export class HandlerTiming<State> {
+  readonly times: HandlerTimes;
+  readonly #onRead: (now: number) => void;
+  /** When the clock was read last. */
+  #at = 0;
+  /** Nothing but handlers has run since. */
+  #isFresh = false;
+  /** How many handlers have begun since, of which connection, for requests received when. */
+  #count = 0;
+  #connection: ServerConnection<State> | null = null;
+  #receivedAt = 0;
+  #most = longestStretch;
+
+  /** @param onRead whatever was answered so far was answered at this moment */
+  constructor(times: HandlerTimes, onRead: (now: number) => void) {
+    this.times = times;
+    this.#onRead = onRead;
+  }
+
+  begin({ connection, receivedAt }: ServerRequest<State>): void {
+    const goesOn =
+      connection === this.#connection &&
+      receivedAt === this.#receivedAt &&
+      this.#count < this.#most;
+    if (!this.#isFresh || (this.#count > 0 && !goesOn)) this.read();
+    this.#connection = connection;
+    this.#receivedAt = receivedAt;
+    this.#count++;
+  }
+
+  /** The handlers that have begun have returned. What time it is. */
+  read(): number {
+    const now = performance.now();
+    if (this.#count > 0) this.#record(now);
+    this.#at = now;
+    this.#isFresh = true;
+    this.#onRead(now);
+    return now;
+  }
+
+  #record(now: number): void {
+    const count = this.#count;
+    const each = (now - this.#at) / count;
+    const waited = this.#at - this.#receivedAt + (each * (count - 1)) / 2;
+    this.times.requestQueue.record(waited, count);
+    this.times.local.record(each, count);
+    this.#most = each > slowMs ? 1 : longestStretch;
+    this.#count = 0;
+  }
+
+  /** Something else runs from here on. */
+  pause(): void {
+    if (this.#count > 0) this.read();
+    this.#connection = null;
+    this.#isFresh = false;
+  }
+}
