@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chooseTargets } from '../prebuilds/targets.mjs';
+import { followGettingStarted } from './getting-started.mjs';
 import { bun, bunCommand, denoCommand, npm, pnpm, yarn1, yarn4 } from './managers.mjs';
 import { glibcArm64, muslArm64, muslX64 } from './platforms.mjs';
 import { envOf, expectServed, install, prove, withProject } from './project.mjs';
@@ -67,6 +68,7 @@ export const legs = {
   'bun-runtime': elsewhere(async () => [await bunCommand('1')]),
   'deno-runtime': elsewhere(async () => [await denoCommand('2'), 'run', '--allow-all']),
   readme,
+  'getting-started': gettingStarted,
   types,
   lint,
   fallback,
@@ -89,6 +91,15 @@ async function readme(tarball) {
     writeFileSync(join(folder, 'server.ts'), program + client);
     const { stdout, stderr } = await must([...manager.node, tsx, 'server.ts'], options);
     if (!/port: \d+/.test(stdout) || stderr !== '') throw new Error(`${stdout}${stderr}`);
+  }, manager);
+}
+
+/** What a new user does first, from an empty folder on. */
+async function gettingStarted(tarball) {
+  const manager = await npm('11', 20);
+  await withProject(async (folder) => {
+    const options = { cwd: folder, env: { ...envOf(manager), PREBUILDS_ONLY: '1' } };
+    await followGettingStarted(manager, options, () => install(manager, folder, tarball, false));
   }, manager);
 }
 
