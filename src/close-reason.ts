@@ -47,6 +47,8 @@ export const closeReasonNumbers = {
   TOO_MANY_CONNECTIONS: 21,
   /** `server.removeListener()`: everything received was answered first. */
   LISTENER_REMOVED: 22,
+  /** A request was refused under overload, and there is no `onOverload` to answer it. */
+  OVERLOADED: 23,
 } as const;
 
 export type CloseCode = keyof typeof closeReasonNumbers;
@@ -78,6 +80,7 @@ const messages: Record<CloseCode, string> = {
   WRITE_TIMEOUT: 'the client took nothing of what was sent for writeTimeoutMs',
   TOO_MANY_CONNECTIONS: 'there are more connections than maxConnections',
   LISTENER_REMOVED: 'the listener was removed',
+  OVERLOADED: 'the server is overloaded',
 };
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */

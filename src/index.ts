@@ -30,6 +30,8 @@ export type {
   ListenerOptions,
   SocketServerOptions,
 } from './options.js';
+export type { OverloadOptions } from './overload-limits.js';
+export type { OverloadChange, OverloadStep } from './overload-steps.js';
 export { closeConnection, noReply, type Reply, replyAndClose } from './reply.js';
 export type { Request, SentOutcome } from './request.js';
 export {

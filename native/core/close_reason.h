@@ -30,6 +30,7 @@ enum class CloseReason : uint8_t {
   kWriteTimeout = 20,
   kTooManyConnections = 21,
   kListenerRemoved = 22,
+  kOverloaded = 23,
 };
 
 }  // namespace odradek

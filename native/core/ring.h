@@ -17,8 +17,13 @@ class Ring {
   bool empty() const { return size_ == 0; }
   size_t size() const { return size_; }
   T& front() { return at(0); }
+  const T& front() const { return at(0); }
   T& back() { return at(size_ - 1); }
   T& at(size_t index) {
+    ODRADEK_ASSERT(index < size_);
+    return items_[place(index)];
+  }
+  const T& at(size_t index) const {
     ODRADEK_ASSERT(index < size_);
     return items_[place(index)];
   }

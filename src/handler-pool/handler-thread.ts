@@ -46,9 +46,16 @@ export class HandlerThread {
   #pingedAt = 0;
 
   constructor(thread: number, settings: HandlerPoolSettings, events: HandlerThreadEvents) {
-    const { module, data, resourceLimits } = settings;
+    const { module, data, resourceLimits, refusalMemory } = settings;
     const { port1, port2 } = new MessageChannel();
-    const workerData: ThreadData = { control: port2, module, thread, data, status: this.#status };
+    const workerData: ThreadData = {
+      control: port2,
+      module,
+      thread,
+      data,
+      status: this.#status,
+      refusalMemory,
+    };
     this.#events = events;
     this.#module = module;
     this.#startTimeoutMs = settings.startTimeoutMs;

@@ -89,6 +89,7 @@ export interface ThreadData {
   readonly data: unknown;
   /** Shared with the server's thread, see {@link threadStatus}. */
   readonly status: Int32Array;
+  readonly refusalMemory: SharedArrayBuffer;
 }
 
 /** Places in `ThreadData.status`. */

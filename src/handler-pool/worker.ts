@@ -3,9 +3,11 @@
  * takes requests as soon as it is attached to a transport.
  */
 import { workerData } from 'node:worker_threads';
+import type { Reply } from '../reply.js';
 import { attachHandler } from '../select-transport.js';
 import { packError } from './error-crossing.js';
 import { type HandlerModule, loadHandlerModule, moduleError } from './handler-module.js';
+import { Refusal } from './refusal.js';
 import {
   type Attachment,
   type FromThread,
@@ -14,7 +16,7 @@ import {
   threadStatus,
 } from './thread-protocol.js';
 
-const { control, module, thread, data, status } = workerData as ThreadData;
+const { control, module, thread, data, status, refusalMemory } = workerData as ThreadData;
 let loaded: HandlerModule | null = null;
 let isStopping = false;
 
@@ -43,7 +45,9 @@ control.on('message', (message: ToThread) => {
 
 function attach(attachment: Attachment): void {
   if (loaded === null) return;
-  attachHandler(loaded.default, attachment);
+  const { default: handler, onOverload } = loaded;
+  const refusal = new Refusal(onOverload, refusalMemory);
+  attachHandler((request) => refusal.run(request, handler) as Reply, attachment);
   say({ kind: 'attached' });
 }
 

@@ -237,6 +237,12 @@ export class JsTransport<State = unknown> implements Transport<State> {
     return this.#processor.channels.size;
   }
 
+  longestWaitMs(): number {
+    const { requestChannel, memory } = this.#processor;
+    const since = Math.min(requestChannel.waitsSince, memory.waitsSince);
+    return Math.max(0, performance.now() - since);
+  }
+
   metrics(): TransportMetrics {
     const { counters, channels, requestChannel, memory } = this.#processor;
     return {
@@ -259,6 +265,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
       memoryPoolAvailable: memory.available,
       memoryPoolUsed: memory.used,
       memoryPoolDepletedMs: memory.depletedMs,
+      longestWaitMs: this.longestWaitMs(),
       requestsThrottledTotal: counters.requestsThrottledTotal,
       connectionsThrottled: counters.connectionsThrottled,
       processors: [

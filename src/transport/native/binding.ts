@@ -167,6 +167,8 @@ export interface NativeServer {
   ofListener(number: number): { connections: number; answered: number };
   drain(): void;
   stop(reason: number): void;
+  /** 0: nobody waits. */
+  longestWaitMs(): number;
   counters(): NativeCounters;
   ref(): void;
   unref(): void;

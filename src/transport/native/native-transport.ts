@@ -416,6 +416,10 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     return processors.reduce((sum, { connections }) => sum + connections, 0);
   }
 
+  longestWaitMs(): number {
+    return this.#native?.longestWaitMs() ?? 0;
+  }
+
   metrics(): TransportMetrics {
     const counters = this.#native?.counters();
     const processors = counters?.processors ?? [];
@@ -441,6 +445,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       memoryPoolAvailable: queuedMaxRequestBytes - memoryPoolUsed,
       memoryPoolUsed,
       memoryPoolDepletedMs: (counters?.memoryDepletedUs ?? 0) / 1000,
+      longestWaitMs: this.longestWaitMs(),
       requestsThrottledTotal: sum('throttles'),
       connectionsThrottled: sum('throttled'),
       listeners: [...this.#settings.listeners].flatMap(({ index, name }) => {
