@@ -71,7 +71,8 @@ export class OverloadSteps {
 
   /** There are connections. */
   start(): void {
-    this.#isNeeded = !this.#isOver;
+    if (this.#isNeeded || this.#isOver) return;
+    this.#isNeeded = true;
     this.#setTimer();
   }
 

@@ -150,6 +150,21 @@ describe.each(placements)('overload (%s)', (transport) => {
     );
   });
 
+  it('keeps nobody waiting whom close() sends away', async () => {
+    const { testServer, server, clients, first, calls } = await startWaiting(transport, 2, {
+      overload: { shortenTimeoutsMs: 1, stopAcceptingMs: 1, refuseRequestsMs: off },
+    });
+    await comesTo(testServer, 'stopAccepting');
+    const late = await testServer.connect();
+    const closing = server.close();
+    first.answer();
+    (await calls.next()).answer();
+    expect(await clients[1]?.readText()).toBe('done 1');
+    expect(await closing).toEqual({ completed: 2, cut: 0 });
+    await late.seeEnd();
+    await expectMetrics(server, { connectionsAcceptedTotal: 2, overloadStep: 'none' });
+  });
+
   it('ends with the last connection, so that others are let in', async () => {
     const { testServer, server, clients, first } = await startWaiting(transport, 2, {
       overload: { shortenTimeoutsMs: 1, stopAcceptingMs: 1, refuseRequestsMs: off },

@@ -10,7 +10,8 @@ namespace {
 constexpr size_t kMostClients = 80;
 // Loops that have so much to do while nobody gives them work are spinning.
 constexpr uint32_t kMostStepsToQuiet = 200'000;
-constexpr uint32_t kMostRoundsToQuiet = 20'000;
+// A long stream for which there is memory for a byte at a time takes a round for each.
+constexpr uint32_t kMostRoundsToQuiet = 500'000;
 
 std::unique_ptr<HandlerSet> makeHandlerSet(const Plan& plan, const HandlerSet** set) {
   if (plan.pool_threads == 0) return nullptr;
@@ -152,6 +153,7 @@ void World::finish() {
   }
   // With handlers that still don't answer, the loops have to come to rest all the same.
   settle(false);
+  checkWaitsTold();
   settle(true);
   if (!is_ending_) checkNothingWaits();
 }
