@@ -1,4 +1,4 @@
-// Frames with a 4-byte length come back as they came. Try it: PORT=7000 node build-examples/echo.js
+// Frames with a 4-byte length come back as they came. README.md beside this file says how to try it.
 import { SocketServer } from 'odradek';
 
 const server = new SocketServer({
@@ -7,3 +7,5 @@ const server = new SocketServer({
 });
 await server.start();
 console.log('echo on', server.address());
+
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => server.close());

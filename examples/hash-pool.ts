@@ -1,9 +1,8 @@
-// Work that takes milliseconds, on threads of its own: a line comes back as its scrypt hash. Try it:
-// PORT=7000 node build-examples/hash-pool.js, then: echo secret | nc 127.0.0.1 7000
+// Work that takes milliseconds, on threads of its own: a line comes back as its scrypt hash.
 import { delimited, SocketServer } from 'odradek';
 
 const server = new SocketServer({
-  listeners: [{ port: Number(process.env.PORT ?? 7000) }],
+  listeners: [{ port: Number(process.env.PORT ?? 7002) }],
   framing: delimited('\n'),
   handlerPool: {
     module: new URL('./hash-handler.js', import.meta.url),
@@ -14,3 +13,5 @@ const server = new SocketServer({
 server.on('handlerThreadLost', ({ thread, error }) => console.error(`thread ${thread}:`, error));
 await server.start();
 console.log('hashes on', server.address(), 'by', server.metrics().handlerThreads.length, 'threads');
+
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => server.close());

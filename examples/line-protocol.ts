@@ -1,7 +1,5 @@
-// A message board that speaks lines. Try it with two terminals:
-//   PORT=7001 node build-examples/line-protocol.js
-//   nc 127.0.0.1 7001
-// Commands: name <you>, say <text>, next (waits until somebody says something), who, quit
+// A message board that speaks lines. Commands: name <you>, say <text>, next (waits until somebody
+// says something), who, quit
 import { EventEmitter, once } from 'node:events';
 import {
   closeConnection,
@@ -71,5 +69,10 @@ function line(text: string): Buffer {
   return Buffer.from(text);
 }
 
+// Who waits for something to be said is answered before the board closes.
+server.draining.addEventListener('abort', () => board.emit('said', 'the board closes'));
+
 await server.start();
 console.log('message board on', server.address());
+
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => server.close());

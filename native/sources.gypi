@@ -18,11 +18,13 @@
       "native/core/processor_listeners.cc",
       "native/core/processor_memory.cc",
       "native/core/processor_throttle.cc",
+      "native/core/processor_unsent.cc",
       "native/core/receive.cc",
       "native/core/request_channel.cc",
       "native/core/request_handler.cc",
       "native/core/send.cc",
-      "native/core/socket_server.cc"
+      "native/core/socket_server.cc",
+      "native/core/unsent_bytes.cc"
     ],
     "posix_sources": [
       "native/platform/ip_text.cc",

@@ -47,10 +47,13 @@ export const closeReasonNumbers = {
   TOO_MANY_CONNECTIONS: 21,
   /** `server.removeListener()`: everything received was answered first. */
   LISTENER_REMOVED: 22,
+  /** The client doesn't take what it is sent: `maxUnsentBytesPerConnection` or `maxUnsentBytes`. */
+  TOO_MANY_UNSENT_BYTES: 23,
   /** A request was refused under overload, and there is no `onOverload` to answer it. */
-  OVERLOADED: 23,
+  OVERLOADED: 24,
 } as const;
 
+/** A name of {@link closeReasonNumbers}: what programs compare. */
 export type CloseCode = keyof typeof closeReasonNumbers;
 
 const codesByNumber = new Map<number, CloseCode>(
@@ -80,12 +83,15 @@ const messages: Record<CloseCode, string> = {
   WRITE_TIMEOUT: 'the client took nothing of what was sent for writeTimeoutMs',
   TOO_MANY_CONNECTIONS: 'there are more connections than maxConnections',
   LISTENER_REMOVED: 'the listener was removed',
+  TOO_MANY_UNSENT_BYTES: 'the client owes the server too much room for what it was sent',
   OVERLOADED: 'the server is overloaded',
 };
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */
 export interface CloseReason {
+  /** For programs. */
   readonly code: CloseCode;
+  /** For people: the code in words, and what `connection.close(detail)` said. */
   readonly message: string;
   /** The system error's name (`'ECONNRESET'`), where one was behind it. */
   readonly errno?: string;

@@ -16,7 +16,9 @@ export interface Connection<State = unknown> {
   readonly id: string;
   /** The name of the listener that accepted it. */
   readonly listener: string;
+  /** The client's IP address, `'127.0.0.1'` or `'::1'`. */
   readonly remoteAddress: string;
+  /** The client's port. */
   readonly remotePort: number;
   /** Whatever the service keeps per connection; `undefined` until the service sets it. */
   state: State;
@@ -35,6 +37,7 @@ export interface Connection<State = unknown> {
    *
    * @returns as a Writable's `write()`: `false` once `sendHighWaterMarkBytes` of what was given, replies
    *   included, have not left. They are kept all the same; await {@link drained} before giving more.
+   *   Where `maxUnsentBytesPerConnection` have not left, the connection is closed instead.
    * @throws OdradekError `ERR_ODRADEK_CONNECTION_CLOSED` if it is closing or has ended,
    *   `ERR_ODRADEK_REPLY_TOO_LARGE` if the framing can't say their length,
    *   `ERR_ODRADEK_INVALID_ARGUMENT` if they are no bytes
@@ -256,6 +259,10 @@ export class ServerConnection<State = unknown> implements Connection<State> {
     this.framer.check(lengthOf(bytes));
     const more = this.#more;
     more.gauge ??= new SendGauge(this.#transport.sendHighWaterMarkBytes);
+    if (more.gauge.unsent >= this.#transport.maxUnsentBytesPerConnection) {
+      this.closeWith('TOO_MANY_UNSENT_BYTES');
+      return false;
+    }
     return more.gauge.given(this.#transport.send(this, bytes));
   }
 

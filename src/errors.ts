@@ -60,10 +60,12 @@ export const errorCodes = {
   ERR_ODRADEK_NO_NODE_GYP: 'node-gyp was not found',
 } as const;
 
+/** A name of {@link errorCodes}. */
 export type ErrorCode = keyof typeof errorCodes;
 
 /** An error made by odradek: `code` is one of {@link errorCodes}, `cause` what led to it. */
 export class OdradekError extends Error {
+  /** What programs compare; messages may change. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, detail: string, options?: { cause?: unknown }) {

@@ -12,36 +12,59 @@ export type Framing =
   | RawFraming
   | CustomFraming;
 
+/** Made by {@link lengthPrefixed}, which says what the fields mean. */
 export interface LengthPrefixedFraming {
+  /** Tells the framings apart. */
   readonly kind: 'lengthPrefixed';
+  /** Length of the length field. */
   readonly sizeBytes: 1 | 2 | 3 | 4 | 8;
+  /** Order of its bytes. */
   readonly endianness: 'big' | 'little';
+  /** Bytes before the length field. */
   readonly offset: number;
+  /** Added to its value to get the number of bytes that follow it. */
   readonly adjustment: number;
+  /** Bytes cut off the front of a frame before the handler sees it. */
   readonly strip: number;
+  /** Most bytes after the length field. */
   readonly maxFrameBytes: number;
 }
 
+/** Made by {@link varintPrefixed}. */
 export interface VarintPrefixedFraming {
+  /** Tells the framings apart. */
   readonly kind: 'varintPrefixed';
+  /** Most bytes after the length. */
   readonly maxFrameBytes: number;
 }
 
+/** Made by {@link delimited}. */
 export interface DelimitedFraming {
+  /** Tells the framings apart. */
   readonly kind: 'delimited';
+  /** What ends a frame. */
   readonly delimiter: Uint8Array;
+  /** Whether the delimiter is cut off before the handler sees the frame. */
   readonly strip: boolean;
+  /** Most bytes before the delimiter. */
   readonly maxFrameBytes: number;
 }
 
+/** Made by {@link raw}. */
 export interface RawFraming {
+  /** Tells the framings apart. */
   readonly kind: 'raw';
+  /** Largest piece, in bytes. */
   readonly maxFrameBytes: number;
 }
 
+/** Made by {@link custom}. */
 export interface CustomFraming {
+  /** Tells the framings apart. */
   readonly kind: 'custom';
+  /** Finds the first frame. */
   readonly split: Split;
+  /** Most bytes of one frame in all. */
   readonly maxFrameBytes: number;
 }
 
@@ -51,6 +74,7 @@ export interface CustomFraming {
  */
 export type Split = (bytes: Buffer) => SplitFrame | null;
 
+/** The first frame that a {@link Split} has found, by its places in the bytes that it was given. */
 export interface SplitFrame {
   /** How many bytes the frame takes in all, header and trailer included: at least 1. */
   readonly length: number;

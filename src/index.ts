@@ -1,15 +1,26 @@
+/**
+ * What users import. Begin with {@link SocketServer}.
+ *
+ * @module odradek
+ */
+
 export { type CloseCode, type CloseReason, closeReasonNumbers } from './close-reason.js';
 export type { Connection } from './connection.js';
 export type { ConnectionLimitOptions, ListenerLimitOptions } from './connection-limits.js';
 export { type ErrorCode, errorCodes, OdradekError } from './errors.js';
 export {
+  type CustomFraming,
   custom,
+  type DelimitedFraming,
   delimited,
   type Framing,
+  type LengthPrefixedFraming,
   lengthPrefixed,
+  type RawFraming,
   raw,
   type Split,
   type SplitFrame,
+  type VarintPrefixedFraming,
   varintPrefixed,
 } from './framing.js';
 export type { HandlerContext, HandlerModule } from './handler-pool/handler-module.js';
@@ -21,7 +32,6 @@ export type {
   ListenerMetrics,
   Metrics,
   ProcessorMetrics,
-  TransportMetrics,
 } from './metrics.js';
 export { isNativeAvailable, nativeUnavailabilityCause } from './native-availability.js';
 export type {
@@ -32,7 +42,15 @@ export type {
 } from './options.js';
 export type { OverloadOptions } from './overload-limits.js';
 export type { OverloadChange, OverloadStep } from './overload-steps.js';
-export { closeConnection, noReply, type Reply, replyAndClose } from './reply.js';
+export {
+  type CloseConnection,
+  closeConnection,
+  type NoReply,
+  noReply,
+  type Reply,
+  type ReplyAndClose,
+  replyAndClose,
+} from './reply.js';
 export type { Request, SentOutcome } from './request.js';
 export {
   type CloseOptions,

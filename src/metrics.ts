@@ -2,11 +2,16 @@ import type { OverloadStep } from './overload-steps.js';
 
 /** A plain snapshot of a server's counters. Totals count from `start()`. */
 export interface Metrics extends Omit<TransportMetrics, 'listeners'> {
+  /** The transport in use. */
   readonly transport: 'native' | 'js';
   /** By listener, in their order. */
   readonly listeners: readonly ListenerMetrics[];
   /** Requests in handlers' hands. */
   readonly requestsInFlight: number;
+  /**
+   * Requests that failed: the handler threw, rejected, returned what is no reply, took longer than
+   * `handlerTimeoutMs`, or was lost with its thread.
+   */
   readonly handlerErrorsTotal: number;
   /** Connections closed with `IDLE_TIMEOUT`. */
   readonly idleTimeoutsTotal: number;
@@ -44,9 +49,11 @@ export interface HandlerThreadMetrics extends HandlerThreadCounts {
 }
 
 export interface HandlerThreadCounts {
+  /** The thread's number. */
   readonly thread: number;
   /** Requests that it has begun and not answered. */
   readonly inFlight: number;
+  /** Requests that it has begun. */
   readonly startedTotal: number;
   /** Times it was replaced. */
   readonly restarts: number;
@@ -64,9 +71,11 @@ export interface ListenerMetrics extends Omit<ListenerCounts, 'blockedMs'> {
 }
 
 export interface ListenerCounts {
+  /** The listener's name. */
   readonly name: string;
   /** Those that count against `maxConnections`. */
   readonly connections: number;
+  /** Connections that it has accepted, without those refused or held back. */
   readonly connectionsAcceptedTotal: number;
   /** Closed at once: `maxConnectionsPerIp`, or there was no room to hold them back. */
   readonly connectionsRefusedTotal: number;
@@ -78,11 +87,15 @@ export interface ListenerCounts {
   readonly blockedMs: number;
 }
 
+/** What a transport counts of itself. */
 export interface TransportMetrics {
   /** Connections whose opening was reported and whose end was not. */
   readonly connections: number;
+  /** Connections that were accepted, and not refused or held back. */
   readonly connectionsAcceptedTotal: number;
+  /** Connections whose end was reported. */
   readonly connectionsClosedTotal: number;
+  /** Sockets that could not be accepted: descriptors or memory ran out. */
   readonly acceptErrorsTotal: number;
   /** Connections closed with `TOO_MANY_CONNECTIONS`. */
   readonly connectionsEvictedTotal: number;
@@ -90,7 +103,9 @@ export interface TransportMetrics {
   readonly requestsTotal: number;
   /** Replies handed to the kernel in full (`noReply` included). */
   readonly responsesTotal: number;
+  /** Bytes read from clients. */
   readonly bytesReadTotal: number;
+  /** Bytes handed to the kernel. */
   readonly bytesWrittenTotal: number;
   /** Kafka's RequestQueueSize: received and not yet taken by the handler pool. */
   readonly requestQueueSize: number;
@@ -114,6 +129,10 @@ export interface TransportMetrics {
    * connection for room there or for memory. What decides about overload.
    */
   readonly longestWaitMs: number;
+  /** Bytes given to connections that their clients have not taken: `maxUnsentBytes`. */
+  readonly unsentBytes: number;
+  /** Connections that were closed since there were more. */
+  readonly connectionsShedTotal: number;
   /** Calls of `request.throttle()` that have reached an open connection. */
   readonly requestsThrottledTotal: number;
   /** Kafka's queue-size of throttled channels: connections that are not read for that now. */
@@ -123,6 +142,7 @@ export interface TransportMetrics {
   readonly processors: readonly ProcessorCounts[];
 }
 
+/** What one processor did, and how busy it is. */
 export interface ProcessorMetrics extends ProcessorCounts {
   /** From 0 to 1: see {@link Metrics.networkProcessorAvgIdlePercent}. */
   readonly idlePercent: number;
@@ -130,12 +150,17 @@ export interface ProcessorMetrics extends ProcessorCounts {
 
 /** What one processor did; the native transport counts every system call it makes. */
 export interface ProcessorCounts {
+  /** From 0; one that comes back after `resizeNetworkThreads()` counts on. */
   readonly id: number;
+  /** Open connections that it serves. */
   readonly connections: number;
   /** Turns of the loop. */
   readonly turns: number;
+  /** System calls that read from sockets. */
   readonly readCalls: number;
+  /** System calls that wrote to sockets. */
   readonly writeCalls: number;
+  /** System calls that waited for events, or asked for them. */
   readonly pollCalls: number;
   /** Times the processor was woken out of its poll by another thread (one system call each). */
   readonly wakeCalls: number;

@@ -1,6 +1,13 @@
 import { isIP } from 'node:net';
 import { availableParallelism } from 'node:os';
-import { checkInteger, checkNames, checkTimeout, checkType, invalidOption } from './check.js';
+import {
+  checkCount,
+  checkInteger,
+  checkNames,
+  checkTimeout,
+  checkType,
+  invalidOption,
+} from './check.js';
 import type { CloseReason } from './close-reason.js';
 import type { Connection } from './connection.js';
 import {
@@ -28,8 +35,10 @@ export type Handler<State = unknown> = (request: Request<State>) => Reply | Prom
 /** What `onConnect` decides: nothing or bytes (a greeting) accept, `closeConnection` refuses. */
 export type ConnectDecision = undefined | Uint8Array | typeof closeConnection;
 
+/** @inline */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is void
 type Decision = ConnectDecision | void;
+/** @inline */
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook without a return statement is void
 type MaybeReply = Reply | undefined | void;
 
@@ -132,6 +141,13 @@ export interface SocketServerOptions<State = unknown> extends LimitOptions {
    * `false`; 1 to 2147483647, default 65536, as Node's streams have it since version 22.
    */
   sendHighWaterMarkBytes?: number;
+  /**
+   * Bytes given to a connection that have not left, 1 to 2^40, default 16777216; `Infinity` for no limit.
+   * While there are as many, no further request of it is begun (until half of them have left), and one more
+   * `connection.send()` closes it with `TOO_MANY_UNSENT_BYTES`. All connections together: see
+   * `maxUnsentBytes`.
+   */
+  maxUnsentBytesPerConnection?: number;
   /** Give each body an ArrayBuffer of its own; default false (small ones share, as Node's do). */
   isolateBodies?: boolean;
   /**
@@ -175,6 +191,7 @@ export interface Settings<State = unknown> {
   readonly maxPendingRequests: number;
   readonly maxInFlightPerConnection: number;
   readonly sendHighWaterMarkBytes: number;
+  readonly maxUnsentBytesPerConnection: number;
   readonly isolateBodies: boolean;
   readonly borrowBodies: boolean;
   readonly limits: ChangeableLimits;
@@ -208,6 +225,7 @@ const optionNames = [
   'maxPendingRequests',
   'maxInFlightPerConnection',
   'sendHighWaterMarkBytes',
+  'maxUnsentBytesPerConnection',
   'isolateBodies',
   'borrowBodies',
   ...limitNames,
@@ -279,6 +297,12 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
       options.sendHighWaterMarkBytes ?? 65_536,
       1,
       2_147_483_647,
+    ),
+    maxUnsentBytesPerConnection: checkCount(
+      'maxUnsentBytesPerConnection',
+      options.maxUnsentBytesPerConnection ?? 16_777_216,
+      1,
+      2 ** 40,
     ),
     ...checkBodies(options),
     limits: new ChangeableLimits(options, limited(listeners, options.listeners)),

@@ -3,16 +3,22 @@ import type { OverloadLimits } from './overload-limits.js';
 import type { Timeouts } from './timeouts.js';
 
 /** What is done under overload; each stands for those before it, too. */
-const steps = ['shortenTimeouts', 'stopAccepting', 'refuseRequests'] as const;
+const steps = [
+  'shortenTimeouts',
+  'stopAccepting',
+  'refuseRequests',
+] as const satisfies readonly OverloadStep[];
 
-type Step = (typeof steps)[number];
+type Step = Exclude<OverloadStep, 'none'>;
 
 /** How far the server has gone: see `overload` of the options. */
-export type OverloadStep = 'none' | Step;
+export type OverloadStep = 'none' | 'shortenTimeouts' | 'stopAccepting' | 'refuseRequests';
 
 /** The event `overload`: another step is in force. */
 export interface OverloadChange {
+  /** The last one that is in force now. */
   readonly step: OverloadStep;
+  /** That of before. */
   readonly previousStep: OverloadStep;
   /** For how long the longest waiting has waited, in milliseconds. */
   readonly longestWaitMs: number;

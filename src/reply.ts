@@ -7,16 +7,23 @@ import { describe, OdradekError } from './errors.js';
  */
 export type Reply = Uint8Array | readonly Uint8Array[] | NoReply | CloseConnection | ReplyAndClose;
 
-class NoReply {
+/** What {@link noReply} is. */
+export class NoReply {
+  /** Tells it from other replies. */
   readonly kind = 'noReply';
 }
 
-class CloseConnection {
+/** What {@link closeConnection} is. */
+export class CloseConnection {
+  /** Tells it from other replies. */
   readonly kind = 'closeConnection';
 }
 
-class ReplyAndClose {
+/** What {@link replyAndClose} makes. */
+export class ReplyAndClose {
+  /** Tells it from other replies. */
   readonly kind = 'replyAndClose';
+  /** The reply. */
   readonly bytes: Uint8Array | readonly Uint8Array[];
 
   constructor(bytes: Uint8Array | readonly Uint8Array[]) {

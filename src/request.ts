@@ -6,6 +6,7 @@ import { checkThrottle, throttledTooLate } from './throttle.js';
 
 /** What became of a reply: handed to the kernel (`ok`), or not, and why. */
 export interface SentOutcome {
+  /** The kernel has all of it; `noReply` counts as sent when its turn has come. */
   readonly ok: boolean;
   /** Where not `ok`: the connection's close code, or `ASKED_TOO_LATE`. */
   readonly reason?: CloseCode | 'ASKED_TOO_LATE';
@@ -21,6 +22,7 @@ export interface Request<State = unknown> {
    * the request is settled, and is empty afterwards.
    */
   readonly body: Buffer;
+  /** Whose request it is. */
   readonly connection: Connection<State>;
   /** When the loop had read the frame's last byte, in milliseconds on `performance.now()`'s scale. */
   readonly receivedAt: number;

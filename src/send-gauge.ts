@@ -7,6 +7,8 @@ import { Deferred } from './deferred.js';
  */
 export class SendGauge {
   readonly #mark: number;
+  /** What has not left, as far as was said. */
+  unsent = 0;
   #isFull = false;
   #drain: Deferred<void> | null = null;
 
@@ -16,6 +18,7 @@ export class SendGauge {
 
   /** So many bytes have not left, the last ones given among them: whether more may be given now. */
   given(unsent: number): boolean {
+    this.unsent = unsent;
     if (unsent < this.#mark) return true;
     this.#isFull = true;
     return false;
@@ -23,6 +26,7 @@ export class SendGauge {
 
   /** So many have not left by now. */
   left(unsent: number): void {
+    this.unsent = unsent;
     if (this.#isFull && unsent <= this.#mark / 2) this.open();
   }
 

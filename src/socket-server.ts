@@ -29,11 +29,13 @@ import type { Request, ServerRequest } from './request.js';
 import { selectTransport } from './select-transport.js';
 import type { Address, Transport, TransportEvents } from './transport.js';
 
+/** Of `close()`. */
 export interface CloseOptions {
   /** How long received requests may take to be answered, in milliseconds; default 5000. */
   timeoutMs?: number;
 }
 
+/** Of `removeListener()`. */
 export interface RemoveListenerOptions {
   /** How long received requests may take to be answered, in milliseconds; default 5000. */
   drainMs?: number;
@@ -47,8 +49,11 @@ export interface CloseSummary {
   readonly cut: number;
 }
 
+/** What a {@link SocketServer} emits, with the arguments of its listeners. */
 export interface ServerEvents<State> {
+  /** Comes before `onConnect` is called. */
   connectionOpened: [connection: Connection<State>];
+  /** Once for each connection that was opened, after `onDisconnect`. */
   connectionClosed: [connection: Connection<State>, reason: CloseReason];
   /**
    * A handler or a hook failed. `request` is null where `onConnect`, `onDisconnect` or the
@@ -57,10 +62,13 @@ export interface ServerEvents<State> {
   handlerError: [error: unknown, request: Request<State> | null];
   /** A thread of the handler pool crashed, ran out of memory, exited or was blocked. */
   handlerThreadLost: [loss: HandlerThreadLoss];
+  /** A socket could not be accepted (descriptors or memory ran out); the listener goes on. */
   acceptError: [error: NodeJS.ErrnoException, listener: string];
   /** A step under overload was entered or left: see `overload` of the options. */
   overload: [change: OverloadChange];
+  /** A loop had to end, with its connections: `ERR_ODRADEK_REACTOR_LOST`. */
   fatal: [error: Error];
+  /** `close()` is done. */
   close: [summary: CloseSummary];
 }
 
@@ -462,6 +470,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     this.#transport.closeIdle();
   }
 
+  /** `close()` with its defaults, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close().then(() => undefined);
   }

@@ -7,8 +7,11 @@ import type { TransportMetrics } from './metrics.js';
 import type { Listener } from './options.js';
 import type { ServerRequest } from './request.js';
 
+/** Where a listener is bound. */
 export interface Address {
+  /** The IP address, also where the listener's option was a name. */
   readonly host: string;
+  /** The port, also where the option was 0. */
   readonly port: number;
 }
 
@@ -100,6 +103,9 @@ export interface Transport<State = unknown> {
   /** From how many unsent bytes on `connection.send()` says so. */
   readonly sendHighWaterMarkBytes: number;
 
+  /** From how many on a further one closes the connection, and no request of it is begun. */
+  readonly maxUnsentBytesPerConnection: number;
+
   /**
    * Sends bytes that answer no request, framed by the connection's framer and read before the call
    * returns; how many of its bytes have not left, as far as is known. The connection's `left()` hears
@@ -156,7 +162,13 @@ export interface Transport<State = unknown> {
 /** As much of a transport as a connection needs. */
 export type ConnectionTransport<State> = Pick<
   Transport<State>,
-  'close' | 'discard' | 'setFraming' | 'throttle' | 'send' | 'sendHighWaterMarkBytes'
+  | 'close'
+  | 'discard'
+  | 'setFraming'
+  | 'throttle'
+  | 'send'
+  | 'sendHighWaterMarkBytes'
+  | 'maxUnsentBytesPerConnection'
 >;
 
 /** As much of it as whoever runs the handlers needs. */

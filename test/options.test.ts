@@ -107,6 +107,12 @@ describe('options', () => {
       /overload.refuseRequestsMs must be at least 10000, as the step before it has, got 9999/,
     ],
     ['onOverload that is none', { ...good, onOverload: 'busy' }, /onOverload must be a function/],
+    ['no unsent byte', { ...good, maxUnsentBytes: 0 }, /maxUnsentBytes.*1 to 1099.*Inf.*got 0/],
+    [
+      'half a byte of a connection',
+      { ...good, maxUnsentBytesPerConnection: 0.5 },
+      /maxUnsentBytesPerConnection.*1 to 1099511627776, or Infinity, got 0.5/,
+    ],
     ['no connection', { ...good, maxConnections: 0 }, /maxConnections.*1 to 2147483647.*got 0/],
     ['half a connection', { ...good, maxConnectionsPerIp: 0.5 }, /PerIp.*integer.*got 0.5/],
     ['a rate of 0', { ...good, maxConnectionCreationRate: 0 }, /CreationRate.*1 to.*Inf.*got 0/],

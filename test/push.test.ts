@@ -158,7 +158,10 @@ describe.each(placements)('connection.send() (%s)', (transport) => {
   });
 
   it('is ended by writeTimeoutMs, like replies', async () => {
-    const { testServer } = await startBoth({ writeTimeoutMs: 100 });
+    const { testServer } = await startBoth({
+      writeTimeoutMs: 100,
+      maxUnsentBytesPerConnection: Infinity,
+    });
     await testServer.connect({ paused: true });
     const connection = await testServer.opened.next();
     for (let i = 0; i < 200; i++) connection.send(Buffer.alloc(100_000));

@@ -57,11 +57,17 @@ Timeouts readTimeouts(napi_env env, napi_value object) {
   };
 }
 
-// Infinity: there is no limit.
-int64_t readRequestBytes(napi_env env, napi_value object) {
-  const double bytes = js::toNumber(env, js::get(env, object, "queuedMaxRequestBytes"));
-  return bytes < static_cast<double>(kUnlimitedBytes) ? static_cast<int64_t>(bytes)
-                                                      : kUnlimitedBytes;
+MemoryLimits readMemoryLimits(napi_env env, napi_value object) {
+  // Infinity: there is no limit.
+  const auto bytes = [&](const char* name) {
+    const double value = js::toNumber(env, js::get(env, object, name));
+    return value < static_cast<double>(kUnlimitedBytes) ? static_cast<int64_t>(value)
+                                                        : kUnlimitedBytes;
+  };
+  return {
+      .request_bytes = bytes("queuedMaxRequestBytes"),
+      .unsent_bytes = bytes("maxUnsentBytes"),
+  };
 }
 
 ConnectionLimits readConnectionLimits(napi_env env, napi_value object) {
@@ -117,7 +123,7 @@ ServerConfig readServerConfig(napi_env env, napi_value object) {
   config.busy_poll_ns = int64_t{number(object, "busyPollUs")} * 1000;
   config.timeouts = readTimeouts(env, js::get(env, object, "timeouts"));
   config.connections = readConnectionLimits(env, js::get(env, object, "connections"));
-  config.queued_max_request_bytes = readRequestBytes(env, js::get(env, object, "memory"));
+  config.memory = readMemoryLimits(env, js::get(env, object, "memory"));
   config.max_in_flight_per_connection =
       static_cast<uint16_t>(number(object, "maxInFlightPerConnection"));
   config.has_handler_pool = js::toBoolean(env, js::get(env, object, "hasHandlerPool"));

@@ -10,7 +10,7 @@ namespace odradek {
 // The limits of a ServerConfig, where they are read alone.
 Timeouts readTimeouts(napi_env env, napi_value object);
 ConnectionLimits readConnectionLimits(napi_env env, napi_value object);
-int64_t readRequestBytes(napi_env env, napi_value object);
+MemoryLimits readMemoryLimits(napi_env env, napi_value object);
 ListenerConfig readListenerConfig(napi_env env, napi_value object);
 ServerConfig readServerConfig(napi_env env, napi_value object);
 Framing readFraming(napi_env env, napi_value object);

@@ -411,7 +411,7 @@ napi_value NativeServer::updateLimits(const napi_value* arguments) {
   if (has_ended_) return js::undefined(env_);
   server_.updateLimits(readTimeouts(env_, js::get(env_, arguments[0], "timeouts")),
                        readConnectionLimits(env_, js::get(env_, arguments[0], "connections")),
-                       readRequestBytes(env_, js::get(env_, arguments[0], "memory")));
+                       readMemoryLimits(env_, js::get(env_, arguments[0], "memory")));
   return js::undefined(env_);
 }
 
@@ -461,6 +461,7 @@ napi_value NativeServer::counters(const napi_value*) {
   number(object, "pending", server_.requests().pending());
   const MemoryPool& memory = server_.memoryPool();
   number(object, "memoryUsed", static_cast<uint64_t>(memory.size() - memory.available()));
+  number(object, "unsent", static_cast<uint64_t>(std::max<int64_t>(server_.unsent().total(), 0)));
   number(object, "memoryDepletedUs", static_cast<uint64_t>(memory.depletedNs() / 1000));
   js::set(env_, object, "listeners", listenerCounters());
   napi_value processors = js::array(env_);
@@ -484,6 +485,7 @@ napi_value NativeServer::counters(const napi_value*) {
     number(to, "waitingForMemory", from.waiting_for_memory.value());
     number(to, "strayReplies", from.stray_replies.value());
     number(to, "evicted", from.evicted.value());
+    number(to, "shed", from.shed.value());
     number(to, "throttles", from.throttles.value());
     number(to, "throttled", from.throttled.value());
     number(to, "idleUs", static_cast<uint64_t>(server_.processors()[i]->idleNs() / 1000));

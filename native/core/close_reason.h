@@ -30,7 +30,8 @@ enum class CloseReason : uint8_t {
   kWriteTimeout = 20,
   kTooManyConnections = 21,
   kListenerRemoved = 22,
-  kOverloaded = 23,
+  kTooManyUnsentBytes = 23,
+  kOverloaded = 24,
 };
 
 }  // namespace odradek

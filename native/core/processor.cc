@@ -20,8 +20,8 @@ void bringTogether(std::vector<Request>& requests) {
 }  // namespace
 
 Processor::Processor(uint32_t id, Seams seams, RequestChannel& requests, MemoryPool& memory_pool,
-                     Handovers& handovers, ConnectionQuotas& quotas, ListenerEnds& ends,
-                     Consumer& consumer, ProcessorOptions options)
+                     UnsentBytes& unsent, Handovers& handovers, ConnectionQuotas& quotas,
+                     ListenerEnds& ends, Consumer& consumer, ProcessorOptions options)
     : id_(id),
       options_(options),
       poller_(seams.poller),
@@ -30,6 +30,7 @@ Processor::Processor(uint32_t id, Seams seams, RequestChannel& requests, MemoryP
       memory_(seams.memory),
       requests_(requests),
       memory_pool_(memory_pool),
+      unsent_(unsent),
       quotas_(quotas),
       ends_(ends),
       consumer_(consumer),
@@ -39,9 +40,11 @@ Processor::Processor(uint32_t id, Seams seams, RequestChannel& requests, MemoryP
       shortest_timeout_ns_(timeouts_.shortest()),
       handovers_(handovers) {
   ODRADEK_REQUIRE(pool_ != nullptr);
+  unsent_.join(*this);
 }
 
 Processor::~Processor() {
+  unsent_.leave(*this);
   is_ending_ = true;
   CommandBatch* batch = commands_.takeAll();
   while (batch != nullptr) {
@@ -82,6 +85,7 @@ bool Processor::turn() {
   closeExcessConnections();
   balanceMemory();
   if (options_.sleeps_elsewhere) noteLongestWait();
+  tellUnsent();
   const CloseReason stop = stop_asked_.load(std::memory_order_acquire);
   if (lost_ == 0 && stop == CloseReason::kNone) {
     if (!leave_asked_.load(std::memory_order_acquire)) return true;
@@ -179,6 +183,7 @@ void Processor::processDisconnected() {
 // Those that outstayed their linger, whose peers are waited for no more, or that are too many.
 void Processor::closeExcessConnections() {
   if (quotas_.hasExcess()) evictExcess();
+  shedIfAsked();
   takeTimeouts();
   closeExpired();
   closeIdleIfAsked();
@@ -522,6 +527,7 @@ void Processor::closeAll(CloseReason reason) {
     if (channel->reason == CloseReason::kNone) channel->reason = reason;
     if (isThrottled(channel->mute)) endThrottle(*channel);
     closeDescriptor(*channel);
+    unsent_change_ -= static_cast<int64_t>(channel->send.unsentBytes());
     abandon(*channel);
     reportClosed(*channel);
     freeSlot(*channel);
@@ -529,6 +535,7 @@ void Processor::closeAll(CloseReason reason) {
   throttles_ = {};
   tellKept();
   noteLongestWait();
+  tellUnsent();
   giveMemory();
   memory_pool_.forget(*this);
   requests_.forget(*this);

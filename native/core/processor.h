@@ -32,6 +32,7 @@
 #include "socket_ops.h"
 #include "throttles.h"
 #include "timeouts.h"
+#include "unsent_bytes.h"
 
 namespace odradek {
 
@@ -63,6 +64,8 @@ struct ProcessorCounters {
   Counter expired, evicted;
   // Throttles that were asked for, and connections that have one at this moment.
   Counter throttles, throttled;
+  // Closed since the server held too much for its peers.
+  Counter shed;
 };
 
 struct ProcessorOptions {
@@ -73,7 +76,10 @@ struct ProcessorOptions {
   Timeouts timeouts = {};
 };
 
-class Processor final : public FrameSink, public PermitWaiter, public MemoryWaiter {
+class Processor final : public FrameSink,
+                        public PermitWaiter,
+                        public MemoryWaiter,
+                        public UnsentHolder {
  public:
   struct Seams {
     Poller& poller;
@@ -85,8 +91,8 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   enum class Offer : uint8_t { kTaken, kFull, kGone };
 
   Processor(uint32_t id, Seams seams, RequestChannel& requests, MemoryPool& memory_pool,
-            Handovers& handovers, ConnectionQuotas& quotas, ListenerEnds& ends, Consumer& consumer,
-            ProcessorOptions options = {});
+            UnsentBytes& unsent, Handovers& handovers, ConnectionQuotas& quotas, ListenerEnds& ends,
+            Consumer& consumer, ProcessorOptions options = {});
   Processor(const Processor&) = delete;
   Processor& operator=(const Processor&) = delete;
   ~Processor();
@@ -231,6 +237,14 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
 
   // MemoryWaiter.
   void memoryGranted() override;
+
+  // Bytes that peers have not taken (processor_unsent.cc).
+  void tellUnsent();
+  void dropUnsent(Channel& channel);
+  void shedIfAsked();
+  // UnsentHolder.
+  void tooMuchUnsent() override;
+
   // Removed listeners (processor_listeners.cc).
   void noteEnds();
   void noteEnd(Channel& channel);
@@ -343,6 +357,7 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   Memory& memory_;
   RequestChannel& requests_;
   MemoryPool& memory_pool_;
+  UnsentBytes& unsent_;
   ConnectionQuotas& quotas_;
   ListenerEnds& ends_;
   Consumer& consumer_;
@@ -392,6 +407,8 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   bool is_overdrawing_ = false;
   // Somebody may have a use for overdrawing, or it is this processor's turn.
   bool may_overdraw_ = false;
+  // Bytes that were given in this turn, less those that left.
+  int64_t unsent_change_ = 0;
   // Frames of one connection don't stand together among the completed receives.
   bool is_mixed_ = false;
   // Requests whose replies were kept for their turn in this turn, less those that have left.
@@ -429,6 +446,7 @@ class Processor final : public FrameSink, public PermitWaiter, public MemoryWait
   std::atomic<bool> permits_granted_{false};
   std::atomic<bool> memory_granted_{false};
   std::atomic<int64_t> waits_since_ns_{INT64_MAX};
+  std::atomic<bool> shed_asked_{false};
   std::atomic<CloseReason> stop_asked_{CloseReason::kNone};
   std::atomic<bool> leave_asked_{false};
   std::atomic<bool> has_ended_{false};

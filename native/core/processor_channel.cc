@@ -170,6 +170,7 @@ void Processor::giveReply(Channel& channel, const Segment& segment, CloseReason 
   if (!channel.isLive() || channel.is_cut) return settle(channel, segment, false);
   if (channel.send.empty()) startClock(channel);
   channel.send.push(segment);
+  unsent_change_ += segment.length;
   if (reason != CloseReason::kNone) {
     beginClose(channel, reason);
     // Other threads may have begun what stands behind it, and don't know: nobody waits for that.
@@ -424,6 +425,7 @@ void Processor::flush(Channel& channel) {
     outcome = channel.send.flush(sockets_, channel.fd, &calls, &bytes);
     counters_.writes.add(calls);
     counters_.bytes_written.add(bytes);
+    unsent_change_ -= static_cast<int64_t>(bytes);
     if (bytes > 0) startClock(channel);
   }
   Segment segment;
@@ -545,8 +547,7 @@ void Processor::fail(Channel& channel, CloseReason reason, int error) {
   if (channel.reason == CloseReason::kNone) channel.reason = reason;
   if (!channel.isBroken()) channel.detail = error;
   closeSocket(channel);
-  Segment segment;
-  while (channel.send.popAny(&segment)) settle(channel, segment, false);
+  dropUnsent(channel);
   if (channel.outstanding > 0) postToAll(channel, Event::Kind::kReset);
 }
 

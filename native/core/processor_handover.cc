@@ -117,6 +117,8 @@ bool Processor::giveAll() {
     parcel->handover->channels.push_back(giveAway(*channel, heirs[next]));
     next = (next + 1) % heirs.size();
   }
+  // Before the heirs tell: it isn't there twice.
+  tellUnsent();
   for (size_t i = 0; i < heirs.size(); i++) {
     if (parcels[i] != nullptr) heirs[i]->push(parcels[i]);
   }
@@ -154,6 +156,7 @@ std::unique_ptr<Channel> Processor::giveAway(Channel& channel, Processor* heir) 
   if (channel.waits_for_memory) startClock(channel);
   leaveMemoryWaiters(channel);
   channel.in_ready = false;
+  unsent_change_ -= static_cast<int64_t>(channel.send.unsentBytes());
   counters_.connections.subtract(1);
   generations_[slot]++;
   if (channel.origin == nullptr) {
@@ -234,6 +237,7 @@ void Processor::adopt(std::unique_ptr<Channel> arrived) {
   // There are fewer descriptors and pending requests than slots.
   ODRADEK_REQUIRE(channel != nullptr);
   adopted_.emplace(channel->id, channel);
+  unsent_change_ += static_cast<int64_t>(channel->send.unsentBytes());
   if (channel->waits_for_room) {
     counters_.waiting_for_room.add(1);
     // Its time begins anew.

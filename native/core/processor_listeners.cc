@@ -70,8 +70,7 @@ void Processor::cut(Channel& channel) {
   dropInput(channel);
   closeDescriptor(channel);
   channel.life = Channel::Life::kDead;
-  Segment segment;
-  while (channel.send.popAny(&segment)) settle(channel, segment, false);
+  dropUnsent(channel);
   markDisconnected(channel);
 }
 

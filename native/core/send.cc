@@ -15,6 +15,12 @@ Send::~Send() {
   }
 }
 
+size_t Send::unsentBytes() const {
+  size_t bytes = 0;
+  for (size_t i = completed_; i < segments_.size(); i++) bytes += segments_.at(i).length;
+  return bytes;
+}
+
 bool Send::popSettled(Segment* segment) {
   while (completed_ < segments_.size() && segments_.at(completed_).length == 0) completed_++;
   if (completed_ == 0) return false;

@@ -40,6 +40,8 @@ class Send {
   ~Send();
 
   bool empty() const { return segments_.empty(); }
+  // What is left to be written; counted anew with every call.
+  size_t unsentBytes() const;
   int error() const { return error_; }
 
   void push(const Segment& segment) { segments_.push(segment); }

@@ -38,7 +38,8 @@ SocketServer::SocketServer(ServerConfig config, Platform& platform, Consumer& co
       consumer_(consumer),
       requests_(config_.queued_max_requests, config_.max_pending_requests, consumer,
                 handlerSet(config_)),
-      memory_pool_(config_.queued_max_request_bytes, platform.clock()),
+      memory_pool_(config_.memory.request_bytes, platform.clock()),
+      unsent_(config_.memory.unsent_bytes),
       quotas_(config_.connections),
       timeouts_(config_.timeouts) {}
 
@@ -83,7 +84,7 @@ StartError SocketServer::makeProcessor() {
   auto poller = platform_.makePoller();
   auto processor = std::make_unique<Processor>(
       id, Processor::Seams{*poller, platform_.sockets(), platform_.clock(), platform_.memory()},
-      requests_, memory_pool_, handovers_, quotas_, ends_, consumer_, options);
+      requests_, memory_pool_, unsent_, handovers_, quotas_, ends_, consumer_, options);
   const int error = processor->open();
   if (error != 0) return threadError("poller", error);
   processor_pollers_.push_back(std::move(poller));
@@ -143,8 +144,9 @@ void SocketServer::closeIdle() {
 }
 
 void SocketServer::updateLimits(const Timeouts& timeouts, ConnectionLimits connections,
-                                int64_t request_bytes) {
-  memory_pool_.resize(request_bytes);
+                                const MemoryLimits& memory) {
+  memory_pool_.resize(memory.request_bytes);
+  unsent_.resize(memory.unsent_bytes);
   timeouts_ = timeouts;
   quotas_.update(std::move(connections));
   // Wakes them, and they look for what is too many, too.

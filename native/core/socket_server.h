@@ -41,13 +41,21 @@ struct ListenerConfig {
   Framing framing;
 };
 
+// How many bytes the server may have in its hands.
+struct MemoryLimits {
+  // Of requests, see MemoryPool.
+  int64_t request_bytes = kUnlimitedBytes;
+  // Of what its peers have not taken, see UnsentBytes.
+  int64_t unsent_bytes = kUnlimitedBytes;
+};
+
 struct ServerConfig {
   std::vector<ListenerConfig> listeners;
   // 0: one processor without a thread of its own, driven by whoever owns the server.
   uint32_t network_threads = 1;
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
-  int64_t queued_max_request_bytes = kUnlimitedBytes;
+  MemoryLimits memory;
   bool waits_for_accept = false;
   int64_t busy_poll_ns = 0;
   uint16_t max_in_flight_per_connection = 1;
@@ -124,8 +132,9 @@ class SocketServer final : public CommandSink {
   void closeIdle();
 
   // From now on: how long peers may be waited for, how many connections there may be, how fast they
-  // may come, and how many bytes of requests the server may have in its hands.
-  void updateLimits(const Timeouts& timeouts, ConnectionLimits connections, int64_t request_bytes);
+  // may come, and how many bytes the server may have in its hands.
+  void updateLimits(const Timeouts& timeouts, ConnectionLimits connections,
+                    const MemoryLimits& memory);
 
   // Ends every loop, closing what is open with `reason`. Idempotent.
   void stop(CloseReason reason);
@@ -163,6 +172,7 @@ class SocketServer final : public CommandSink {
   RequestChannel& requests() { return requests_; }
   const ConnectionQuotas& quotas() const { return quotas_; }
   const MemoryPool& memoryPool() const { return memory_pool_; }
+  const UnsentBytes& unsent() const { return unsent_; }
   // By place; null where there is no thread.
   const std::vector<std::shared_ptr<RequestHandler>>& handlers() const { return handlers_; }
   // By number; null where none was opened.
@@ -194,6 +204,7 @@ class SocketServer final : public CommandSink {
   std::vector<std::shared_ptr<RequestHandler>> handlers_;
   Handovers handovers_;
   MemoryPool memory_pool_;
+  UnsentBytes unsent_;
   ConnectionQuotas quotas_;
   ListenerEnds ends_;
   Timeouts timeouts_;

@@ -314,6 +314,8 @@ bool Client::explains(const Event& event) const {
               switch_frame_ != SIZE_MAX || was_put_off_);
     case CloseReason::kWriteTimeout:
       return timeouts.write_ns > 0 && was_blocked_;
+    case CloseReason::kTooManyUnsentBytes:
+      return stage_.plan.unsent_bytes != kUnlimitedBytes;
     case CloseReason::kTooManyConnections:
       return stage_.plan.connections.max_connections != kUnlimited || stage_.plan.limit_changes > 0;
     case CloseReason::kFrameTooLarge:

@@ -89,7 +89,9 @@ class Client {
   const Framing& nextFraming() const { return second_framing_; }
   bool isWithoutFaults() const {
     // Who took nothing for too long was cut off, whatever else closed the connection.
-    const bool was_cut_off = stage_.plan.timeouts.write_ns > 0 && was_blocked_;
+    const bool may_owe = was_blocked_ || reason_ == CloseReason::kTooManyUnsentBytes;
+    const bool was_cut_off = (stage_.plan.timeouts.write_ns > 0 && was_blocked_) ||
+                             (stage_.plan.unsent_bytes != kUnlimitedBytes && may_owe);
     return !was_failed_ && !did_reset_ && !is_gone_ && !was_cut_off && !was_cut_;
   }
   bool mayAct() const { return !did_reset_ && !is_gone_; }

@@ -128,6 +128,12 @@ void chooseOverloads(uint64_t seed, Plan& plan) {
   if (random.chance(300)) plan.overloads = random.between(20, 300);
 }
 
+// Often less than a client asks for before it reads.
+void chooseUnsentBytes(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x756e7365);
+  if (random.chance(200)) plan.unsent_bytes = random.pick<uint32_t>({1000, 10'000, 100'000});
+}
+
 // By numbers of its own, too.
 void chooseListenerChanges(uint64_t seed, Plan& plan) {
   Random random(seed ^ 0x6c697374);
@@ -188,6 +194,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   if (seed % 2 == 1) {
     chooseConnectionLimits(seed, plan);
     chooseRequestBytes(seed, plan);
+    chooseUnsentBytes(seed, plan);
     plan.tells_room_on_demand = Random(seed ^ 0x726f6f6d).chance(600);
   }
   return plan;

@@ -34,6 +34,7 @@ struct Plan {
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
   int64_t request_bytes = kUnlimitedBytes;
+  int64_t unsent_bytes = kUnlimitedBytes;
   bool waits_for_accept = false;
   uint16_t max_in_flight = 1;
 

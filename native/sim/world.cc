@@ -25,7 +25,8 @@ std::unique_ptr<HandlerSet> makeHandlerSet(const Plan& plan, const HandlerSet** 
 World::ProcessorThread::ProcessorThread(uint32_t id, World& world)
     : poller(world.stage_),
       processor(id, {poller, world.sockets_, world.kernel_.clock, world.memory_}, world.requests_,
-                world.memory_pool_, world.handovers_, world.quotas_, world.ends_, world.handlers_,
+                world.memory_pool_, world.unsent_, world.handovers_, world.quotas_, world.ends_,
+                world.handlers_,
                 {.sleeps_elsewhere = world.plan_.is_threadless,
                  .busy_poll_ns = world.plan_.busy_poll_ns,
                  .timeouts = world.timeouts()}),
@@ -50,6 +51,7 @@ World::World(uint64_t seed, bool is_loud, Tally& tally)
                 makeHandlerSet(plan_, &handler_set_)),
       limits_(plan_.connections),
       memory_pool_(plan_.request_bytes, kernel_.clock),
+      unsent_(plan_.unsent_bytes),
       quotas_(limits_),
       handlers_(stage_, requests_, processor_list_) {}
 
@@ -191,6 +193,8 @@ void World::checkEnd() {
   if (pool_ != nullptr) requests_.clear();
   checkAccounts();
   acceptors_.clear();
+  SIM_CHECK(trace_, "counts-return", unsent_.total() == 0, "%lld bytes that were not sent are left",
+            static_cast<long long>(unsent_.total()));
   processors_.clear();
   SIM_CHECK(trace_, "counts-return", memory_pool_.available() == memory_pool_.size(),
             "%lld of %lld bytes of requests are back",
@@ -524,6 +528,12 @@ void World::checkBounds() {
             "%u requests queued, the oldest since %lld", requests_.queued(),
             static_cast<long long>(requests_.oldestNs()));
   checkNobodyLetIn();
+  // Clients that don't read owe what they owe; above the limit processors have something to do.
+  const bool is_quiet = std::ranges::none_of(
+      processors_, [](const auto& thread) { return thread->loop.isRunnable(); });
+  SIM_CHECK(trace_, "excess-ends", unsent_.excess() <= 0 || !is_quiet || plan_.is_threadless,
+            "%lld bytes too many are not sent, and every processor sleeps",
+            static_cast<long long>(unsent_.excess()));
   if (pool_ == nullptr) return;
   pool_->checkNobodyIdles();
   pool_->checkKept();

@@ -103,6 +103,7 @@ class World {
   // Connections that were open when nobody more was to be let in, less those that have ended.
   uint32_t most_let_in_ = 0;
   MemoryPool memory_pool_;
+  UnsentBytes unsent_;
   ConnectionQuotas quotas_;
   ListenerEnds ends_;
   ProcessorList processor_list_;

@@ -49,7 +49,7 @@ class AcceptorTest : public testing::Test {
       Loop& loop = *loops.back();
       loop.processor = std::make_unique<Processor>(
           id, Processor::Seams{loop.poller, kernel, kernel.clock, memory}, requests, memory_pool,
-          handovers, quotas, ends, consumer);
+          unsent, handovers, quotas, ends, consumer);
       ASSERT_EQ(loop.processor->open(), 0);
       processor_list.add(loop.processor.get());
     }
@@ -98,6 +98,7 @@ class AcceptorTest : public testing::Test {
   RequestChannel requests{500, 1000, consumer};
   Handovers handovers;
   MemoryPool memory_pool{kUnlimitedBytes, kernel.clock};
+  UnsentBytes unsent{kUnlimitedBytes};
   ConnectionQuotas quotas{{}};
   Framing framing;
   ChannelConfig config{.framing = &framing};

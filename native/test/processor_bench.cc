@@ -29,6 +29,7 @@ ProcessorBench::ProcessorBench(BenchOptions options)
                    ? std::make_unique<HandlerSet>(options.has_affinity, options.max_in_flight)
                    : nullptr),
       memory_pool(options.queued_max_request_bytes, kernel.clock),
+      unsent(options.max_unsent_bytes),
       framings{options.framing},
       queued_max_requests_(options.queued_max_requests) {
   framings.reserve(16);  // the processor keeps pointers to them
@@ -43,7 +44,7 @@ ProcessorBench::ProcessorBench(BenchOptions options)
 std::unique_ptr<Processor> ProcessorBench::makeProcessor(uint32_t id, const BenchOptions& options,
                                                          FakePoller& its_poller) {
   auto made = std::make_unique<Processor>(
-      id, Processor::Seams{its_poller, kernel, kernel.clock, memory}, requests, memory_pool,
+      id, Processor::Seams{its_poller, kernel, kernel.clock, memory}, requests, memory_pool, unsent,
       handovers, quotas, ends, consumer, options.processor);
   EXPECT_EQ(made->open(), 0);
   return made;
@@ -63,6 +64,7 @@ ProcessorBench::~ProcessorBench() {
     closed += ending.counters().closed.value();
   }
   EXPECT_EQ(closed, offered_);
+  EXPECT_EQ(unsent.total(), 0);
   EXPECT_TRUE(handovers.owners.empty());
   requests.clear();
   EXPECT_EQ(freePermits(requests), queued_max_requests_) << "permits were lost";

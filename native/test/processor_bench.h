@@ -41,6 +41,7 @@ struct BenchOptions {
   uint32_t queued_max_requests = 500;
   uint32_t max_pending_requests = 65536;
   int64_t queued_max_request_bytes = kUnlimitedBytes;
+  int64_t max_unsent_bytes = kUnlimitedBytes;
   bool waits_for_accept = false;
   ProcessorOptions processor = {};
   uint16_t max_in_flight = 1;
@@ -110,6 +111,7 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   RequestChannel requests;
   Handovers handovers;
   MemoryPool memory_pool;
+  UnsentBytes unsent;
   ConnectionQuotas quotas{{}};
   ListenerEnds ends;
   std::unique_ptr<Processor> processor;

@@ -326,8 +326,8 @@ TEST(ProcessorRoom, TwoProcessorsShareTheQueue) {
   ProcessorBench bench({.queued_max_requests = 1});
   test::FakePoller poller(bench.kernel);
   Processor other(1, Processor::Seams{poller, bench.kernel, bench.kernel.clock, bench.memory},
-                  bench.requests, bench.memory_pool, bench.handovers, bench.quotas, bench.ends,
-                  bench.consumer);
+                  bench.requests, bench.memory_pool, bench.unsent, bench.handovers, bench.quotas,
+                  bench.ends, bench.consumer);
   ASSERT_EQ(other.open(), 0);
   FakeConnection& theirs = bench.kernel.connected();
   NewConnection connection;

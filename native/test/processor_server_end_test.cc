@@ -234,8 +234,8 @@ TEST(ProcessorLost, APollerThatCantBeOpenedIsAnError) {
   test::FakePoller poller(bench.kernel);
   poller.failOpen(EMFILE);
   Processor other(1, Processor::Seams{poller, bench.kernel, bench.kernel.clock, bench.memory},
-                  bench.requests, bench.memory_pool, bench.handovers, bench.quotas, bench.ends,
-                  bench.consumer);
+                  bench.requests, bench.memory_pool, bench.unsent, bench.handovers, bench.quotas,
+                  bench.ends, bench.consumer);
   EXPECT_EQ(other.open(), EMFILE);
 }
 

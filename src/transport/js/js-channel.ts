@@ -14,6 +14,7 @@ import type { Counters } from './counters.js';
 import type { MemoryPool, MemoryUser } from './memory-pool.js';
 import type { ReplySlab } from './outbox.js';
 import { ReplyWriter } from './reply-writer.js';
+import type { Debtor, UnsentBytes } from './unsent-bytes.js';
 
 /**
  * - `opening`: `onConnect` has not decided, nothing is read
@@ -50,6 +51,7 @@ export interface ChannelHost<State> {
   readonly slab: ReplySlab;
   readonly counters: Counters;
   readonly memory: MemoryPool;
+  readonly unsent: UnsentBytes;
   readonly expiry: Pick<Expiry<Expirable>, 'now'>;
   /** Counts the moments at which something began to be waited for. */
   moments: number;
@@ -75,7 +77,7 @@ export interface ChannelHost<State> {
  */
 export class JsChannel<State = unknown>
   extends ServerConnection<State>
-  implements Expirable, MemoryUser
+  implements Expirable, MemoryUser, Debtor
 {
   /** It stands in the processor's list for the next round. */
   scheduled = false;
@@ -96,6 +98,7 @@ export class JsChannel<State = unknown>
   readonly #decoder: FrameDecoder;
   readonly #writer: ReplyWriter<State>;
   readonly #maxInFlight: number;
+  readonly #mostUnsent: number;
   #phase: Phase = 'opening';
   /** Why the connection will end as soon as what it owes is done. */
   #ending: Ending | null = null;
@@ -118,7 +121,11 @@ export class JsChannel<State = unknown>
   #lingerTimer: NodeJS.Timeout | undefined;
   #throttle: { readonly until: number; readonly timer: NodeJS.Timeout } | null = null;
   /** What the kernel had not taken when somebody last looked. */
-  #unsent = 0;
+  #backlog = 0;
+  /** As much of what it was given as counts among all that is unsent. */
+  #owed = 0;
+  /** So much is unsent that no further request is begun. */
+  #isFull = false;
 
   constructor(
     transport: Transport<State>,
@@ -130,6 +137,7 @@ export class JsChannel<State = unknown>
     index: number,
     isolateBodies: boolean,
     maxInFlight: number,
+    mostUnsent: number,
   ) {
     super(transport, listener, endpoints, 0, index);
     this.#host = host;
@@ -137,6 +145,7 @@ export class JsChannel<State = unknown>
     this.since = host.expiry.now;
     this.lastMoment = ++host.moments;
     this.#maxInFlight = maxInFlight;
+    this.#mostUnsent = mostUnsent;
     this.#socket = socket;
     this.#decoder = new FrameDecoder(listener.framing, isolateBodies);
     this.#writer = new ReplyWriter(socket, host.slab, host.counters, () => {
@@ -226,6 +235,10 @@ export class JsChannel<State = unknown>
       request.settleSent({ ok: false, reason: 'OUT_OF_MEMORY' });
     }
     if (closeCode !== null) this.#cutWith({ code: closeCode });
+    if (!this.#isFull && this.#writer.unsent >= this.#mostUnsent) {
+      this.#isFull = true;
+      this.throttleBegan();
+    }
     this.#host.markDirty(this);
   }
 
@@ -252,9 +265,24 @@ export class JsChannel<State = unknown>
   /** Writes what was given. False while the kernel has not taken all of it. */
   flush(): boolean {
     if (this.#phase === 'open' || this.#phase === 'opening') this.#writer.flush();
-    if (this.isGauged) this.left(this.#writer.unsent);
+    this.#noteUnsent();
     this.#goOn();
     return this.#writer.isIdle;
+  }
+
+  get unsent(): number {
+    return this.#writer.unsent;
+  }
+
+  /** Some of it has left, or was refused; or more was given. */
+  #noteUnsent(): void {
+    const { unsent } = this.#writer;
+    this.#host.unsent.total += unsent - this.#owed;
+    this.#owed = unsent;
+    if (this.isGauged) this.left(unsent);
+    if (!this.#isFull || unsent > this.#mostUnsent / 2) return;
+    this.#isFull = false;
+    this.#host.throttleEnded(this);
   }
 
   /** Ends the connection as soon as what was given before has left. */
@@ -322,6 +350,7 @@ export class JsChannel<State = unknown>
     const isEnding = this.#cut || this.#phase === 'lingering' || this.#phase === 'gone';
     if (this.#ending === null || !isEnding) this.#ending = { code };
     this.#writer.refuse(this.#ending.code);
+    this.#noteUnsent();
     this.#socket.destroy();
     this.#report();
   }
@@ -363,9 +392,9 @@ export class JsChannel<State = unknown>
 
   /** The client has taken nothing since the last look; if it has, its clock begins anew. */
   #isStuck(): boolean {
-    const unsent = this.#writer.backlog;
-    const isStuck = unsent === this.#unsent;
-    this.#unsent = unsent;
+    const { backlog } = this.#writer;
+    const isStuck = backlog === this.#backlog;
+    this.#backlog = backlog;
     if (!isStuck) this.#startClock();
     return isStuck;
   }
@@ -376,10 +405,16 @@ export class JsChannel<State = unknown>
   }
 
   expire(code: CloseCode): void {
-    if (code !== 'WRITE_TIMEOUT') {
-      this.closeInOrder({ code });
-      return;
-    }
+    if (code === 'WRITE_TIMEOUT') this.#breakOff(code);
+    else this.closeInOrder({ code });
+  }
+
+  shed(): void {
+    this.#breakOff('TOO_MANY_UNSENT_BYTES');
+  }
+
+  /** Nothing of what is given leaves any more. */
+  #breakOff(code: CloseCode): void {
     this.#lose(this.#ending ?? { code });
     this.#socket.destroy();
   }
@@ -581,6 +616,7 @@ export class JsChannel<State = unknown>
     this.#endThrottle();
     this.#ending = ending;
     this.#writer.refuse(ending.code);
+    this.#noteUnsent();
     this.#host.lost(this);
   }
 

@@ -13,6 +13,7 @@ import type { ChannelHost, JsChannel } from './js-channel.js';
 import { MemoryPool } from './memory-pool.js';
 import { ReplySlab } from './outbox.js';
 import { RequestChannel } from './request-channel.js';
+import { UnsentBytes } from './unsent-bytes.js';
 
 /**
  * Serves the channels: Kafka's Processor, on the event loop. Channels with frames line up and are
@@ -27,6 +28,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
   readonly expiry: Expiry<JsChannel<State>>;
   readonly quotas: ConnectionQuotas;
   readonly memory: MemoryPool;
+  readonly unsent: UnsentBytes;
   /** Of listeners that were removed: replies to their connections since. */
   readonly drained = new Map<Listener<State>, number>();
   moments = 0;
@@ -45,8 +47,9 @@ export class JsProcessor<State> implements ChannelHost<State> {
     this.#events = events;
     this.expiry = new Expiry(settings.limits.current.timeouts, this.channels);
     this.quotas = new ConnectionQuotas(settings.limits.current.connections);
-    const { queuedMaxRequestBytes } = settings.limits.current.memory;
+    const { queuedMaxRequestBytes, maxUnsentBytes } = settings.limits.current.memory;
     this.memory = new MemoryPool(queuedMaxRequestBytes, this.channels);
+    this.unsent = new UnsentBytes(maxUnsentBytes, this.channels);
     this.requestChannel = new RequestChannel(
       settings.queuedMaxRequests,
       settings.maxPendingRequests,
@@ -128,6 +131,7 @@ export class JsProcessor<State> implements ChannelHost<State> {
     }
     this.slab.rewind();
     this.#isFlushing = false;
+    this.unsent.shed();
   }
 
   /** Ends every connection at this moment. */

@@ -112,7 +112,8 @@ export class JsTransport<State = unknown> implements Transport<State> {
   ): void {
     const index = this.#nextIndex;
     this.#nextIndex = index === maxConnectionIndex ? 0 : index + 1;
-    const { isolateBodies, maxInFlightPerConnection, onConnect } = this.#settings;
+    const { isolateBodies, maxInFlightPerConnection, maxUnsentBytesPerConnection, onConnect } =
+      this.#settings;
     const processor = this.#processor;
     const channel = new JsChannel<State>(
       this,
@@ -124,6 +125,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
       index,
       isolateBodies,
       maxInFlightPerConnection,
+      maxUnsentBytesPerConnection,
     );
     if (!this.#isHeld) channel.hold(false);
     processor.add(channel);
@@ -133,6 +135,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
 
   updateLimits({ timeouts, connections, memory }: Limits): void {
     this.#processor.memory.resize(memory.queuedMaxRequestBytes);
+    this.#processor.unsent.resize(memory.maxUnsentBytes);
     this.#processor.expiry.update(timeouts);
     this.#processor.quotas.update(connections);
     this.#processor.closeExcessConnections();
@@ -187,6 +190,10 @@ export class JsTransport<State = unknown> implements Transport<State> {
 
   get sendHighWaterMarkBytes(): number {
     return this.#settings.sendHighWaterMarkBytes;
+  }
+
+  get maxUnsentBytesPerConnection(): number {
+    return this.#settings.maxUnsentBytesPerConnection;
   }
 
   send(connection: ServerConnection<State>, bytes: Uint8Array | readonly Uint8Array[]): number {
@@ -244,7 +251,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
   }
 
   metrics(): TransportMetrics {
-    const { counters, channels, requestChannel, memory } = this.#processor;
+    const { counters, channels, requestChannel, memory, unsent } = this.#processor;
     return {
       connections: channels.size,
       connectionsAcceptedTotal: counters.connectionsAcceptedTotal,
@@ -266,6 +273,8 @@ export class JsTransport<State = unknown> implements Transport<State> {
       memoryPoolUsed: memory.used,
       memoryPoolDepletedMs: memory.depletedMs,
       longestWaitMs: this.longestWaitMs(),
+      unsentBytes: unsent.total,
+      connectionsShedTotal: unsent.shedTotal,
       requestsThrottledTotal: counters.requestsThrottledTotal,
       connectionsThrottled: counters.connectionsThrottled,
       processors: [

@@ -102,6 +102,7 @@ export interface NativeProcessorCounters {
   waitingForMemory: number;
   strayReplies: number;
   evicted: number;
+  shed: number;
   throttles: number;
   throttled: number;
   idleUs: number;
@@ -123,6 +124,7 @@ export interface NativeCounters {
   pending: number;
   memoryUsed: number;
   memoryDepletedUs: number;
+  unsent: number;
   /** By number, with holes. */
   listeners: NativeListenerCounters[];
   processors: NativeProcessorCounters[];

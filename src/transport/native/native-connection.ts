@@ -6,6 +6,7 @@ import type { Listener } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
 import type { ConnectionTransport } from '../../transport.js';
 import type { CustomInput } from './custom-input.js';
+import type { Outflow } from './outflow.js';
 
 /** A change of framing under way. */
 export interface Reframing<State> {
@@ -17,14 +18,6 @@ export interface Reframing<State> {
 }
 
 const waitsForFrame: Wait = { limit: 'frameTimeoutMs', code: 'FRAME_TIMEOUT' };
-
-/** Bytes of a connection that its processor was given, and those of them that are known to have left. */
-export interface Outflow {
-  given: number;
-  left: number;
-  /** The core will say when what was given until then has left. */
-  isMarked: boolean;
-}
 
 /** What few connections of the core need. */
 class NativeExtras<State> {
@@ -40,7 +33,7 @@ class NativeExtras<State> {
   waiting: number[] = [];
   /** Somebody was told the fate of a reply. */
   hasToldSent = false;
-  /** From the first push on. */
+  /** From the first push on; and where much was given lately, until it has left. */
   outflow: Outflow | null = null;
   /** See {@link NativeConnection.awaited}. */
   since = 0;
@@ -65,6 +58,8 @@ export class NativeConnection<State = unknown>
   reframing: Reframing<State> | null = null;
   /** The sequence of the first request that the core was not told to settle. */
   nextReply = 0;
+  /** Without an {@link Outflow}: bytes given since all had left for certain. */
+  given = 0;
   extras: NativeExtras<State> | null = null;
 
   constructor(

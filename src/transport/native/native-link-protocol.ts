@@ -16,7 +16,7 @@ export interface NativeAttachment {
   readonly number: number;
   /** Requests that the thread may have claimed, and so the size of its marks. */
   readonly capacity: number;
-  /** Throttled connections of which the thread may have requests that it doesn't begin. */
+  /** Connections, throttled or owing too much, of which the thread may have requests that it doesn't begin. */
   readonly mostHeldBack: number;
   readonly concurrency: number;
   readonly affinity: 'any' | 'connection';
@@ -24,6 +24,7 @@ export interface NativeAttachment {
   readonly borrowBodies: boolean;
   readonly maxInFlightPerConnection: number;
   readonly sendHighWaterMarkBytes: number;
+  readonly maxUnsentBytesPerConnection: number;
   readonly handlerTimeoutMs: number;
   readonly listeners: readonly NativeListenerFacts[];
 }

@@ -279,6 +279,7 @@ function makeAttachment<State>(
     borrowBodies,
     maxInFlightPerConnection,
     sendHighWaterMarkBytes: settings.sendHighWaterMarkBytes,
+    maxUnsentBytesPerConnection: settings.maxUnsentBytesPerConnection,
     handlerTimeoutMs,
     listeners: settings.listeners.served.map(factsOf),
   };

@@ -28,8 +28,9 @@ import {
   statusFields,
 } from './crossing.js';
 import { CustomInput, CustomRequest } from './custom-input.js';
-import type { NativeConnection, Outflow, Reframing } from './native-connection.js';
+import type { NativeConnection, Reframing } from './native-connection.js';
 import { toNativeFraming } from './native-framing.js';
+import { Outflow } from './outflow.js';
 
 const field = requestFields;
 
@@ -48,7 +49,11 @@ const nothing = Buffer.alloc(0);
 /** What this side of the boundary needs to know of the server's options. */
 export type SideSettings<State> = Pick<
   Settings<State>,
-  'isolateBodies' | 'borrowBodies' | 'maxInFlightPerConnection' | 'sendHighWaterMarkBytes'
+  | 'isolateBodies'
+  | 'borrowBodies'
+  | 'maxInFlightPerConnection'
+  | 'sendHighWaterMarkBytes'
+  | 'maxUnsentBytesPerConnection'
 >;
 
 /** What this side tells whoever runs the handlers. */
@@ -319,8 +324,7 @@ export abstract class NativeSide<State> {
     const isAnswered = bytes !== null || closeCode === null;
     if (isCustom) {
       this.#replyCustom(connection, request, isAnswered, closeCode);
-      if (bytes !== null && connection.isGauged)
-        this.#gaugeReply(connection, request.framer, bytes);
+      if (bytes !== null) this.#gaugeReply(connection, request.framer, bytes);
       return;
     }
     let flags = isAnswered ? 0 : commandFlags.discarded;
@@ -330,7 +334,7 @@ export abstract class NativeSide<State> {
     }
     commands.settle(connection, request.sequence, 1, closeCode, flags);
     connection.nextReply = (request.sequence + 1) >>> 0;
-    if (bytes !== null && connection.isGauged) this.#gaugeReply(connection, request.framer, bytes);
+    if (bytes !== null) this.#gaugeReply(connection, request.framer, bytes);
     if (connection.inputs !== null) this.#settlePieces(connection, true);
     if (this.settings.borrowBodies) this.#endLoan(request);
   }
@@ -417,43 +421,71 @@ export abstract class NativeSide<State> {
   send(connection: NativeConnection<State>, bytes: Uint8Array | readonly Uint8Array[]): number {
     if (this.commands === null) return 0;
     const { more, framer } = connection;
-    more.outflow ??= { given: 0, left: 0, isMarked: false };
+    more.outflow ??= new Outflow();
     const { outflow } = more;
-    outflow.given += framedLength(framer, bytes);
-    this.commands.push(connection, framer, bytes, outflow.isMarked ? null : outflow.given >>> 0);
+    outflow.give(framedLength(framer, bytes));
+    this.commands.push(connection, framer, bytes, outflow.isMarked ? null : outflow.mark);
     outflow.isMarked = true;
     this.flushSoon();
-    return outflow.given - outflow.left;
+    return outflow.unsent;
   }
 
-  /** Replies of a connection that is pushed to count, too. One mark at a time is on its way. */
+  get maxUnsentBytesPerConnection(): number {
+    return this.settings.maxUnsentBytesPerConnection;
+  }
+
+  /**
+   * Replies count, too. The core is asked of a connection that is pushed to; and of any other when so
+   * much was given that it may not have left, which is half of what may be.
+   */
   #gaugeReply(
     connection: NativeConnection<State>,
     framer: ReplyFramer,
     bytes: Uint8Array | readonly Uint8Array[],
   ): void {
-    const outflow = connection.extras?.outflow ?? null;
-    if (outflow === null) return;
-    outflow.given += framedLength(framer, bytes);
+    const most = this.settings.maxUnsentBytesPerConnection;
+    let outflow = connection.extras?.outflow ?? null;
+    if (outflow === null) {
+      connection.given += framedLength(framer, bytes);
+      if (connection.given < most / 2) return;
+      outflow = new Outflow();
+      outflow.give(connection.given);
+      connection.given = 0;
+      connection.more.outflow = outflow;
+    } else {
+      outflow.give(framedLength(framer, bytes));
+    }
     this.#mark(connection, outflow);
+    if (outflow.unsent < most || outflow.isFull || !this.holdsBack(connection)) return;
+    outflow.isFull = true;
+    connection.throttleBegan();
   }
 
+  /** One mark at a time is on its way. */
   #mark(connection: NativeConnection<State>, outflow: Outflow): void {
     if (outflow.isMarked) return;
     outflow.isMarked = true;
-    this.commands?.push(connection, connection.framer, null, outflow.given >>> 0);
+    this.commands?.push(connection, connection.framer, null, outflow.mark);
   }
 
   /** All that was given up to this mark has left. */
   #pushLeft(connection: NativeConnection<State>, mark: number): void {
     const outflow = connection.extras?.outflow ?? null;
     if (outflow === null) return;
-    outflow.left += (mark - (outflow.left >>> 0)) >>> 0;
-    outflow.isMarked = false;
-    connection.left(outflow.given - outflow.left);
-    if (outflow.given === outflow.left || connection.ended) return;
-    this.#mark(connection, outflow);
-    this.flushSoon();
+    outflow.reached(mark);
+    const { unsent } = outflow;
+    connection.left(unsent);
+    if (outflow.isFull && unsent <= this.settings.maxUnsentBytesPerConnection / 2) {
+      outflow.isFull = false;
+      this.#throttleEnded(connection, 1);
+    }
+    if (connection.ended) return;
+    if (outflow.unsent > 0) {
+      this.#mark(connection, outflow);
+      this.flushSoon();
+    } else if (!connection.isGauged) {
+      connection.more.outflow = null;
+    }
   }
 
   throttle(connection: NativeConnection<State>, ms: number): void {

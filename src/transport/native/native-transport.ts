@@ -446,6 +446,8 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       memoryPoolUsed,
       memoryPoolDepletedMs: (counters?.memoryDepletedUs ?? 0) / 1000,
       longestWaitMs: this.longestWaitMs(),
+      unsentBytes: counters?.unsent ?? 0,
+      connectionsShedTotal: sum('shed'),
       requestsThrottledTotal: sum('throttles'),
       connectionsThrottled: sum('throttled'),
       listeners: [...this.#settings.listeners].flatMap(({ index, name }) => {
@@ -503,6 +505,7 @@ type ProcessorTotal =
   | 'waitingForRoom'
   | 'waitingForMemory'
   | 'evicted'
+  | 'shed'
   | 'throttles'
   | 'throttled';
 
