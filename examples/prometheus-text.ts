@@ -16,10 +16,19 @@ const counters = new Set([
 ]);
 
 export function prometheusText(metrics: Metrics): string {
-  const { transport, requestTimes, listeners, processors, handlerThreads, ...server } = metrics;
+  const { transport, overloadStep, overloadStepsTotal, requestTimes, ...others } = metrics;
+  const { listeners, processors, handlerThreads, ...server } = others;
   const lines = [
     ...families('', [{ labels: labels('transport', transport), counts: { transport: 1 } }]),
     ...families('', [{ labels: '', counts: server }]),
+    ...families('', [{ labels: labels('step', overloadStep), counts: { overloadStep: 1 } }]),
+    ...families(
+      '',
+      Object.entries(overloadStepsTotal).map(([step, count]) => ({
+        labels: labels('step', step),
+        counts: { overloadStepsTotal: count },
+      })),
+    ),
     ...histograms(requestTimes),
     ...families(
       'listener',

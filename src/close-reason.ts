@@ -49,6 +49,8 @@ export const closeReasonNumbers = {
   LISTENER_REMOVED: 22,
   /** The client doesn't take what it is sent: `maxUnsentBytesPerConnection` or `maxUnsentBytes`. */
   TOO_MANY_UNSENT_BYTES: 23,
+  /** A request was refused under overload, and there is no `onOverload` to answer it. */
+  OVERLOADED: 24,
 } as const;
 
 /** A name of {@link closeReasonNumbers}: what programs compare. */
@@ -82,6 +84,7 @@ const messages: Record<CloseCode, string> = {
   TOO_MANY_CONNECTIONS: 'there are more connections than maxConnections',
   LISTENER_REMOVED: 'the listener was removed',
   TOO_MANY_UNSENT_BYTES: 'the client owes the server too much room for what it was sent',
+  OVERLOADED: 'the server is overloaded',
 };
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */

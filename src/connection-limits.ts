@@ -69,6 +69,8 @@ export interface ConnectionLimits {
   readonly maxConnectionsPerIp: number;
   readonly maxConnectionCreationRate: number;
   readonly maxConnectionCreationRatePerIp: number;
+  /** Overload: nothing is accepted, as at `maxConnections`. */
+  readonly isStopped: boolean;
   /** The narrowest range is first. */
   readonly perIpOverrides: readonly IpOverride[];
   /** By the listener's index. */
@@ -143,6 +145,7 @@ export function checkConnectionLimits(
       options.maxConnectionCreationRatePerIp ?? 5000,
       1,
     ),
+    isStopped: false,
     perIpOverrides: checkOverrides(options.maxConnectionsPerIpOverrides ?? {}),
     listeners: listeners.map((listener) =>
       listener === null ? noLimits : checkListener(listener, protectedListener),

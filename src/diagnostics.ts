@@ -9,6 +9,7 @@ import { channel } from 'node:diagnostics_channel';
  * - `odradek.handler.error`: `{ server, request, error }`
  * - `odradek.handler.threadLost`: `{ server, loss }`
  * - `odradek.accept.error`: `{ server, listener, error }`
+ * - `odradek.overload`: `{ server, change }`
  */
 export const channels = {
   connectionOpened: channel('odradek.connection.opened'),
@@ -16,4 +17,5 @@ export const channels = {
   handlerError: channel('odradek.handler.error'),
   handlerThreadLost: channel('odradek.handler.threadLost'),
   acceptError: channel('odradek.accept.error'),
+  overload: channel('odradek.overload'),
 } as const;

@@ -40,6 +40,8 @@ export type {
   ListenerOptions,
   SocketServerOptions,
 } from './options.js';
+export type { OverloadOptions } from './overload-limits.js';
+export type { OverloadChange, OverloadStep } from './overload-steps.js';
 export {
   type CloseConnection,
   closeConnection,

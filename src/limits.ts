@@ -15,10 +15,19 @@ import {
   type MemoryLimits,
   memoryLimitNames,
 } from './memory-limits.js';
+import {
+  checkOverload,
+  type OverloadLimits,
+  type OverloadOptions,
+  overloadOptionNames,
+} from './overload-limits.js';
 import { checkTimeouts, type TimeoutOptions, type Timeouts, timeoutNames } from './timeouts.js';
 
 /** By what a server protects itself: see docs/limits.md. */
-export interface LimitOptions extends TimeoutOptions, ConnectionLimitOptions, MemoryLimitOptions {}
+export interface LimitOptions extends TimeoutOptions, ConnectionLimitOptions, MemoryLimitOptions {
+  /** What is done where requests or connections wait for too long. */
+  overload?: OverloadOptions;
+}
 
 /** What `updateLimits()` changes; what it doesn't name stays. */
 export interface LimitChanges extends LimitOptions {
@@ -31,12 +40,14 @@ export interface Limits {
   readonly timeouts: Timeouts;
   readonly connections: ConnectionLimits;
   readonly memory: MemoryLimits;
+  readonly overload: OverloadLimits;
 }
 
 export const limitNames = [
   ...timeoutNames,
   ...connectionLimitNames,
   ...memoryLimitNames,
+  'overload',
 ] as const satisfies readonly (keyof LimitOptions)[];
 
 /** A server's limits, which may be changed while it runs. */
@@ -69,6 +80,10 @@ export class ChangeableLimits {
       checkNames(`listeners.${name}`, limits, listenerLimitNames);
     }
     const options = { ...this.#options, ...ofServer };
+    if (changes.overload !== undefined) {
+      checkNames('overload', changes.overload, overloadOptionNames);
+      options.overload = { ...this.#options.overload, ...changes.overload };
+    }
     const listeners = this.#listeners.map((listener) =>
       listener === null ? null : { ...listener, ...ofListeners[listener.name] },
     );
@@ -104,5 +119,6 @@ function check(options: LimitOptions, listeners: readonly (LimitedListener | nul
     timeouts: checkTimeouts(options),
     connections: checkConnectionLimits(options, listeners),
     memory: checkMemoryLimits(options),
+    overload: checkOverload(options.overload),
   };
 }

@@ -1,3 +1,4 @@
+import type { OverloadStep } from './overload-steps.js';
 import type { RequestTimes } from './request-times.js';
 
 /** A plain snapshot of a server's counters. Totals count from `start()`. */
@@ -28,6 +29,12 @@ export interface Metrics extends Omit<TransportMetrics, 'listeners'> {
   readonly frameTimeoutsTotal: number;
   /** Connections closed with `WRITE_TIMEOUT`. */
   readonly writeTimeoutsTotal: number;
+  /** The last of the steps under overload that are in force. */
+  readonly overloadStep: OverloadStep;
+  /** How often each of them was entered. */
+  readonly overloadStepsTotal: Readonly<Record<Exclude<OverloadStep, 'none'>, number>>;
+  /** Requests that were refused under overload, whatever `onOverload` answered. */
+  readonly requestsRefusedTotal: number;
   /** One entry per thread of a `handlerPool`; without one empty. */
   readonly handlerThreads: readonly HandlerThreadMetrics[];
   readonly processors: readonly ProcessorMetrics[];
@@ -139,6 +146,11 @@ export interface TransportMetrics {
   readonly memoryPoolUsed: number;
   /** Kafka's MemoryPoolDepletedTimeTotal: for how long nothing was left, in milliseconds. */
   readonly memoryPoolDepletedMs: number;
+  /**
+   * For how long the longest waiting has waited now, in milliseconds: a request in the queue, or a
+   * connection for room there or for memory. What decides about overload.
+   */
+  readonly longestWaitMs: number;
   /** Bytes given to connections that their clients have not taken: `maxUnsentBytes`. */
   readonly unsentBytes: number;
   /** Connections that were closed since there were more. */

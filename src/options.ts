@@ -98,6 +98,13 @@ export interface SocketServerOptions<State = unknown> extends LimitOptions {
     request: Request<State>,
   ) => MaybeReply | PromiseLike<MaybeReply>;
   /**
+   * Called instead of the handler for each request that is refused (`overload.refuseRequestsMs`), and
+   * answers it as a handler does, its errors and `handlerTimeoutMs` included. Without it the connection
+   * is closed with `OVERLOADED` when all earlier replies have left. With a `handlerPool` the module
+   * exports it.
+   */
+  onOverload?: Handler<State>;
+  /**
    * Kafka's `num.network.threads`: processors of the native transport, shared by all listeners.
    * 0 to 64, default `max(1, min(3, cores / 4))`: fewer threads make larger batches. With 0 the one
    * processor has no thread: the same C++ reactor runs in the calling thread's event loop, which
@@ -177,6 +184,7 @@ export interface Settings<State = unknown> {
   readonly onConnect: SocketServerOptions<State>['onConnect'];
   readonly onDisconnect: SocketServerOptions<State>['onDisconnect'];
   readonly onHandlerError: SocketServerOptions<State>['onHandlerError'];
+  readonly onOverload: Handler<State> | undefined;
   readonly networkThreads: number;
   readonly busyPollUs: number;
   readonly queuedMaxRequests: number;
@@ -210,6 +218,7 @@ const optionNames = [
   'onConnect',
   'onDisconnect',
   'onHandlerError',
+  'onOverload',
   'networkThreads',
   'busyPollUs',
   'queuedMaxRequests',
@@ -241,10 +250,20 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
   if (transport !== 'auto' && transport !== 'native' && transport !== 'js') {
     throw invalidOption('transport', "'auto', 'native' or 'js'", transport);
   }
-  for (const hook of ['onConnect', 'onDisconnect', 'onHandlerError', 'handler'] as const) {
+  for (const hook of [
+    'onConnect',
+    'onDisconnect',
+    'onHandlerError',
+    'onOverload',
+    'handler',
+  ] as const) {
     checkType(hook, options[hook], 'function');
   }
   const listeners = checkListeners(options);
+  if (options.onOverload !== undefined && options.handlerPool !== undefined) {
+    const allowed = 'left out where there is a handlerPool: its module exports it';
+    throw invalidOption('onOverload', allowed, options.onOverload);
+  }
   return {
     listeners,
     handlerPool: options.handlerPool === undefined ? null : checkHandlerPool(options.handlerPool),
@@ -252,6 +271,7 @@ export function checkOptions<State>(options: SocketServerOptions<State>): Settin
     onConnect: options.onConnect,
     onDisconnect: options.onDisconnect,
     onHandlerError: options.onHandlerError,
+    onOverload: options.onOverload,
     networkThreads: checkInteger(
       'networkThreads',
       options.networkThreads ?? defaultNetworkThreads(options.handlerPool !== undefined),

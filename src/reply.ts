@@ -1,3 +1,4 @@
+import type { CloseCode } from './close-reason.js';
 import { describe, OdradekError } from './errors.js';
 
 /**
@@ -36,27 +37,41 @@ export const noReply: NoReply = Object.freeze(new NoReply());
 /** Close the connection without a reply, after all earlier replies have left. */
 export const closeConnection: CloseConnection = Object.freeze(new CloseConnection());
 
+class Overloaded {
+  readonly kind = 'overloaded';
+}
+
+/** What a refused request gets where no `onOverload` answers it. Not for handlers. */
+export const overloaded: Overloaded = Object.freeze(new Overloaded());
+
+/** What becomes of a request: what its handler says, or that nobody does. */
+export type Answer = Reply | Overloaded;
+
 /** Reply with `bytes`, then close the connection in order: the client reads the reply, then EOF. */
 export function replyAndClose(bytes: Uint8Array | readonly Uint8Array[]): ReplyAndClose {
   if (!isBytes(bytes)) throw invalidReply(bytes);
   return Object.freeze(new ReplyAndClose(bytes));
 }
 
-/** A reply taken apart: the bytes to send (`null`: none) and whether to close after them. */
+/** A reply taken apart: the bytes to send (`null`: none), and why to close after them (`null`: not). */
 export interface ReplyParts {
   readonly bytes: Uint8Array | readonly Uint8Array[] | null;
-  readonly close: boolean;
+  readonly closeCode: CloseCode | null;
 }
 
-const nothing: ReplyParts = Object.freeze({ bytes: null, close: false });
-const nothingAndClose: ReplyParts = Object.freeze({ bytes: null, close: true });
+const nothing: ReplyParts = Object.freeze({ bytes: null, closeCode: null });
+const nothingAndClose: ReplyParts = Object.freeze({ bytes: null, closeCode: 'CLOSED_BY_HANDLER' });
+const refused: ReplyParts = Object.freeze({ bytes: null, closeCode: 'OVERLOADED' });
 
 /** Takes a handler's value apart, or throws `ERR_ODRADEK_INVALID_REPLY`. */
 export function takeReplyApart(value: unknown): ReplyParts {
   if (value === noReply) return nothing;
   if (value === closeConnection) return nothingAndClose;
-  if (value instanceof ReplyAndClose) return { bytes: value.bytes, close: true };
-  if (isBytes(value)) return { bytes: value, close: false };
+  if (value instanceof ReplyAndClose) {
+    return { bytes: value.bytes, closeCode: 'CLOSED_BY_HANDLER' };
+  }
+  if (isBytes(value)) return { bytes: value, closeCode: null };
+  if (value === overloaded) return refused;
   throw invalidReply(value);
 }
 

@@ -61,6 +61,8 @@ export class ServerRequest<State = unknown> implements Request<State> {
   readonly framer: ReplyFramer;
   /** In a thread of a handler pool: its place in the table of what was started. */
   ticket = 0;
+  /** In the js transport's queue: since when it waits there, in whole milliseconds; 0: it doesn't. */
+  waitsSince = 0;
   /** The handler's value or error has come (a thenable may try twice). */
   returned = false;
   /** Why its connection ends, should it fail and get no reply. */

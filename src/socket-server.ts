@@ -7,7 +7,8 @@ import { pickLimits } from './connection-limits.js';
 import { channels } from './diagnostics.js';
 import { describe, messageOf, OdradekError, textOf } from './errors.js';
 import { checkThreads } from './handler-pool/handler-pool-options.js';
-import { InThreadHandlerPool } from './handler-pool/in-thread-handler-pool.js';
+import { InThreadHandlerPool, inThread } from './handler-pool/in-thread-handler-pool.js';
+import { Refusal } from './handler-pool/refusal.js';
 import type { HandlerThreadLoss } from './handler-pool/thread-protocol.js';
 import { makeWorkerPool, type WorkerPool } from './handler-pool/worker-pool.js';
 import type { LimitChanges } from './limits.js';
@@ -22,6 +23,7 @@ import {
   type Settings,
   type SocketServerOptions,
 } from './options.js';
+import { type OverloadChange, OverloadSteps } from './overload-steps.js';
 import { closeConnection } from './reply.js';
 import type { Request, ServerRequest } from './request.js';
 import { HandlerTimes, type RequestTimes, requestTimesOf } from './request-times.js';
@@ -63,6 +65,8 @@ export interface ServerEvents<State> {
   handlerThreadLost: [loss: HandlerThreadLoss];
   /** A socket could not be accepted (descriptors or memory ran out); the listener goes on. */
   acceptError: [error: NodeJS.ErrnoException, listener: string];
+  /** A step under overload was entered or left: see `overload` of the options. */
+  overload: [change: OverloadChange];
   /** A loop had to end, with its connections: `ERR_ODRADEK_REACTOR_LOST`. */
   fatal: [error: Error];
   /** `close()` is done. */
@@ -93,6 +97,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   readonly #pool: InThreadHandlerPool<State>;
   /** Where the handlers have threads of their own. */
   readonly #workers: WorkerPool<State> | null;
+  readonly #overload: OverloadSteps;
+  readonly #refusal: Refusal<State>;
   /** Connections that are open, as far as was told. */
   #open = 0;
   /**
@@ -121,6 +127,13 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     super();
     this.#settings = checkOptions(options);
     this.#transport = selectTransport(this.#settings, this.#transportEvents());
+    const { limits, handlerPool, onOverload } = this.#settings;
+    this.#refusal = new Refusal(onOverload, handlerPool?.refusalMemory);
+    this.#overload = new OverloadSteps(limits.current.overload, {
+      longestWaitMs: () => this.#transport.longestWaitMs(),
+      apply: () => this.#applyLimits(),
+      changed: (change) => this.#overloadChanged(change),
+    });
     this.#workers = makeWorkerPool(this.#settings, this.#transport, {
       given: (request) => this.#pool.startClock(request),
       takenBack: (request) => this.#pool.stopClock(request),
@@ -134,7 +147,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       this.#settings,
       (error, request) => this.#handlerFailed(error, request),
       () => this.#checkDrained(),
-      this.#workers?.runner,
+      this.#workers?.runner ?? inThread(this.#refusal),
       this.#handlerTimes,
     );
   }
@@ -245,7 +258,15 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
    */
   updateLimits(changes: LimitChanges): void {
     if (this.#state !== 'running') throw invalidState('updateLimits()', this.#state);
-    this.#transport.updateLimits(this.#settings.limits.change(changes));
+    const { overload } = this.#settings.limits.change(changes);
+    this.#applyLimits();
+    this.#overload.update(overload);
+  }
+
+  /** The limits as they are, and what overload makes of them at this moment. */
+  #applyLimits(): void {
+    this.#transport.updateLimits(this.#overload.applyTo(this.#settings.limits.current));
+    this.#refusal.isOn = this.#overload.has('refuseRequests');
   }
 
   /**
@@ -274,7 +295,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     const listener = listeners.add(options);
     const { index, name } = listener;
     try {
-      this.#transport.updateLimits(limits.add(index, { ...pickLimits(options), name }));
+      limits.add(index, { ...pickLimits(options), name });
+      this.#applyLimits();
       await this.#transport.addListener(listener);
       if (this.#state !== 'running') throw invalidState('addListener()', this.#state);
     } catch (error) {
@@ -311,8 +333,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
 
   /** A listener has gone, and its limits with it. */
   #dropLimits({ index }: Listener<State>): void {
-    const limits = this.#settings.limits.remove(index);
-    if (this.#state === 'running') this.#transport.updateLimits(limits);
+    this.#settings.limits.remove(index);
+    if (this.#state === 'running') this.#applyLimits();
   }
 
   async #removeListener(name: unknown, options: RemoveListenerOptions): Promise<CloseSummary> {
@@ -381,6 +403,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     const answeredBefore = wasUp ? this.#transport.metrics().responsesTotal : 0;
     if (wasUp) {
       this.#transport.drain();
+      // No acceptor is there any more that this would let go on.
+      this.#overload.end();
       await this.#drain(timeoutMs);
       // A handler that called close() may just have returned its reply.
       if (this.#exempt.size > 0) await new Promise((resolve) => setImmediate(resolve));
@@ -519,6 +543,9 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       requestTimes: this.#requestTimes(),
       requestsInFlight: this.#pool.inFlight + (this.#workers?.inFlight() ?? 0),
       handlerErrorsTotal: this.#pool.errorsTotal,
+      overloadStep: this.#overload.step,
+      overloadStepsTotal: { ...this.#overload.enteredTotal },
+      requestsRefusedTotal: this.#refusal.total,
       idleTimeoutsTotal: this.#expired.IDLE_TIMEOUT,
       frameTimeoutsTotal: this.#expired.FRAME_TIMEOUT,
       writeTimeoutsTotal: this.#expired.WRITE_TIMEOUT,
@@ -554,6 +581,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
 
   #connectionOpened(connection: ServerConnection<State>): void {
     this.#open++;
+    this.#overload.start();
     this.#removals.get(connection.listenerConfig)?.opened(connection);
     if (channels.connectionOpened.hasSubscribers) {
       channels.connectionOpened.publish({ server: this, connection });
@@ -608,6 +636,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     this.#pool.ended(connection);
     this.#workers?.forget(connection);
     this.#open--;
+    if (this.#open === 0) this.#overload.stop();
     if (isExpiry(reason.code)) this.#expired[reason.code]++;
     if (this.#state === 'closing') this.#cut += reason.unanswered;
     this.#leaveRemoval(connection, reason);
@@ -639,6 +668,11 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       channels.handlerThreadLost.publish({ server: this, loss });
     }
     this.#emit('handlerThreadLost', loss);
+  }
+
+  #overloadChanged(change: OverloadChange): void {
+    if (channels.overload.hasSubscribers) channels.overload.publish({ server: this, change });
+    this.#emit('overload', change);
   }
 
   /** Never throws: it is called in the middle of a turn. */

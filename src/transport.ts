@@ -152,6 +152,12 @@ export interface Transport<State = unknown> {
   /** Connections that its loops have, among them such as were not reported yet. */
   readonly openConnections: number;
 
+  /**
+   * For how long, in milliseconds, the longest waiting has waited now: a request in the queue, or a
+   * connection for room there or for memory. 0: nobody waits.
+   */
+  longestWaitMs(): number;
+
   metrics(): TransportMetrics;
   /** What was recorded of replies and throttles so far. */
   times(): TransportTimes;

@@ -69,6 +69,12 @@ describe.each(poolTransports)('a module of handlers (%s)', (transport) => {
       /setup of .* must be a function, got "soon"$/,
       undefined,
     ],
+    [
+      'has an onOverload that is no function',
+      'odd-overload.mjs',
+      /onOverload of .* must be a function, got "busy"$/,
+      undefined,
+    ],
     ['exits', 'exiting.mjs', /exiting\.mjs: it exited with code 5 before it was ready$/, undefined],
     [
       'crashes later',

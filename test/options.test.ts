@@ -94,6 +94,19 @@ describe('options', () => {
       { ...good, queuedMaxRequestBytes: 0 },
       /queuedMaxRequestBytes.*1 to 1099511627776.*got 0/,
     ],
+    ['no step', { ...good, overload: 5 }, /options of overload must be an object, got 5/],
+    ['an unknown step', { ...good, overload: { later: 1 } }, /overload has no option "later"/],
+    [
+      'a step at once',
+      { ...good, overload: { shortenTimeoutsMs: 0 } },
+      /overload.shortenTimeoutsMs.*1 to 2147483647, or Infinity, got 0/,
+    ],
+    [
+      'steps that descend',
+      { ...good, overload: { refuseRequestsMs: 9999 } },
+      /overload.refuseRequestsMs must be at least 10000, as the step before it has, got 9999/,
+    ],
+    ['onOverload that is none', { ...good, onOverload: 'busy' }, /onOverload must be a function/],
     ['no unsent byte', { ...good, maxUnsentBytes: 0 }, /maxUnsentBytes.*1 to 1099.*Inf.*got 0/],
     [
       'half a byte of a connection',
@@ -179,6 +192,11 @@ describe('options', () => {
       'a handler beside a pool',
       { ...pool({}), handler },
       /handler must be left out where there is a handlerPool, got function/,
+    ],
+    [
+      'onOverload beside a pool',
+      { ...pool({}), onOverload: handler },
+      /onOverload must be left out where there is a handlerPool: its module exports it, got function/,
     ],
     [
       "a listener's handler beside a pool",

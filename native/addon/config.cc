@@ -86,6 +86,7 @@ ConnectionLimits readConnectionLimits(napi_env env, napi_value object) {
   limits.max_connections_per_ip = count(object, "maxConnectionsPerIp");
   limits.creation_rate = count(object, "maxConnectionCreationRate");
   limits.creation_rate_per_ip = count(object, "maxConnectionCreationRatePerIp");
+  limits.is_stopped = js::toBoolean(env, js::get(env, object, "isStopped"));
   forEach("perIpOverrides", [&](napi_value from) {
     const std::string range = js::toString(env, js::get(env, from, "text"));
     limits.per_ip_overrides.push_back({parseIpRange(range), count(from, "maxConnections")});

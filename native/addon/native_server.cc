@@ -51,6 +51,7 @@ napi_value NativeServer::define(napi_env env) {
       method("isResizing", call<&NativeServer::isResizing>),
       method("updateLimits", call<&NativeServer::updateLimits>),
       method("closeIdle", call<&NativeServer::closeIdle>),
+      method("longestWaitMs", call<&NativeServer::longestWaitMs>),
       method("drain", call<&NativeServer::drain>),
       method("stop", call<&NativeServer::stop>),
       method("openHandler", call<&NativeServer::openHandler>),
@@ -431,6 +432,12 @@ napi_value NativeServer::updateLimits(const napi_value* arguments) {
 napi_value NativeServer::closeIdle(const napi_value*) {
   if (!has_ended_) server_.closeIdle();
   return js::undefined(env_);
+}
+
+// longestWaitMs(): 0 where nobody waits.
+napi_value NativeServer::longestWaitMs(const napi_value*) {
+  const int64_t wait_ns = has_ended_ ? 0 : server_.longestWaitNs();
+  return js::number(env_, static_cast<double>(wait_ns) / 1e6);
 }
 
 napi_value NativeServer::drain(const napi_value*) {

@@ -41,6 +41,7 @@ class NativeServer final : public Consumer {
   napi_value isResizing(const napi_value* arguments);
   napi_value updateLimits(const napi_value* arguments);
   napi_value closeIdle(const napi_value* arguments);
+  napi_value longestWaitMs(const napi_value* arguments);
   napi_value drain(const napi_value* arguments);
   napi_value stop(const napi_value* arguments);
   napi_value openHandler(const napi_value* arguments);

@@ -31,6 +31,7 @@ enum class CloseReason : uint8_t {
   kTooManyConnections = 21,
   kListenerRemoved = 22,
   kTooManyUnsentBytes = 23,
+  kOverloaded = 24,
 };
 
 }  // namespace odradek

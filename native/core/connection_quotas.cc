@@ -46,8 +46,9 @@ ConnectionQuotas::Verdict ConnectionQuotas::judge(const Account& account, uint16
     return {.kind = Verdict::Kind::kPark, .admission = {}, .until_ns = ip_due_ns};
   const ListenerLimits limits = limitsOf(listener);
   const Listener& counts = countsOf(listener);
-  const bool is_full = counts.connections >= limits.max_connections ||
-                       (!limits.is_protected && total_ >= limits_.max_connections);
+  const bool is_full =
+      counts.connections >= limits.max_connections ||
+      (!limits.is_protected && (limits_.is_stopped || total_ >= limits_.max_connections));
   if (is_full) return {.kind = Verdict::Kind::kWait, .admission = {}};
   int64_t due_ns = counts.rate.dueNs(limits.creation_rate);
   if (!limits.is_protected) due_ns = std::max(due_ns, rate_.dueNs(limits_.creation_rate));

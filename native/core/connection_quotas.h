@@ -41,6 +41,8 @@ struct ConnectionLimits {
   uint32_t max_connections_per_ip = kUnlimited;
   uint32_t creation_rate = kUnlimited;
   uint32_t creation_rate_per_ip = kUnlimited;
+  // Overload: nobody is let in, as where max_connections is reached.
+  bool is_stopped = false;
   // The longest range that contains an address goes for it.
   std::vector<IpOverride> per_ip_overrides;
   // By listener.

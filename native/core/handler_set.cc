@@ -99,6 +99,15 @@ bool HandlerSet::hasRequests(uint32_t place) const {
   return isIdle(places_[place]) || runs_ > idleOnesComing(places_[place]);
 }
 
+int64_t HandlerSet::oldestNs() const {
+  int64_t oldest_ns = queue_.empty() ? INT64_MAX : queue_.front().received_at_ns;
+  for (const Place& place : places_) {
+    if (place.queue.empty()) continue;
+    oldest_ns = std::min(oldest_ns, place.queue.front().received_at_ns);
+  }
+  return oldest_ns;
+}
+
 bool HandlerSet::isIdle(const Place& place) {
   return place.handler == nullptr || place.handler->inWork() == 0;
 }

@@ -51,6 +51,8 @@ class HandlerSet {
   // requests in work leaves to those that have none, and come in a moment, what they will take.
   bool hasRequests(uint32_t place) const;
   uint32_t queued() const { return queued_; }
+  // When the oldest was received; INT64_MAX: there is none.
+  int64_t oldestNs() const;
   // How many takeRun() would find in the one queue.
   uint32_t runs() const { return runs_; }
   std::vector<Request> takeAll();

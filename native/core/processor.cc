@@ -84,6 +84,7 @@ bool Processor::turn() {
   processDisconnected();
   closeExcessConnections();
   balanceMemory();
+  if (options_.sleeps_elsewhere) noteLongestWait();
   tellUnsent();
   const CloseReason stop = stop_asked_.load(std::memory_order_acquire);
   if (lost_ == 0 && stop == CloseReason::kNone) {
@@ -111,6 +112,8 @@ void Processor::processNewResponses() {
   giveMemory();
   serveWaiters();
   serveMemoryWaiters();
+  // The loop may sleep next.
+  noteLongestWait();
 }
 
 void Processor::poll() {
@@ -313,14 +316,33 @@ void Processor::serveWaiters() {
   while (!room_waiters_.empty()) {
     if (permits_ == 0) permits_ = requests_.acquire(*this);
     if (permits_ == 0) break;
-    Channel* channel = find(room_waiters_.pop());
-    if (channel == nullptr || !channel->waits_for_room) continue;
+    Channel* channel = findRoomWaiter(room_waiters_.pop());
+    if (channel == nullptr) continue;
     leaveRoomWaiters(*channel);
     cutHeldFrames(*channel);
     if (canRead(*channel)) markReady(*channel);
     finishIfDone(*channel);
   }
   serving_waiters_ = false;
+}
+
+// For whoever looks from outside. Those that wait no more leave the head of their line.
+void Processor::noteLongestWait() {
+  const bool nobody_waits = room_waiters_.empty() && memory_waiters_.empty() && !is_overdrawing_;
+  if (nobody_waits && waitsSinceNs() == INT64_MAX) return;
+  int64_t since_ns = INT64_MAX;
+  while (!room_waiters_.empty() && findRoomWaiter(room_waiters_.front()) == nullptr) {
+    room_waiters_.pop();
+  }
+  while (!memory_waiters_.empty() && findMemoryWaiter(memory_waiters_.front()) == nullptr) {
+    memory_waiters_.pop();
+  }
+  if (!room_waiters_.empty()) since_ns = room_waiters_.front().since_ns;
+  if (!memory_waiters_.empty()) since_ns = std::min(since_ns, memory_waiters_.front().since_ns);
+  if (is_overdrawing_ && findMemoryWaiter(overdrawing_) != nullptr) {
+    since_ns = std::min(since_ns, overdrawing_.since_ns);
+  }
+  waits_since_ns_.store(since_ns, std::memory_order_relaxed);
 }
 
 void Processor::drainIfAsked() {
@@ -503,6 +525,7 @@ void Processor::closeAll(CloseReason reason) {
   }
   throttles_ = {};
   tellKept();
+  noteLongestWait();
   tellUnsent();
   giveMemory();
   memory_pool_.forget(*this);

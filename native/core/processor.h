@@ -175,6 +175,10 @@ class Processor final : public FrameSink,
 
   bool hasLeft() const { return has_left_.load(std::memory_order_acquire); }
 
+  // Any thread: since when the longest waiting connection has waited for room in the request queue
+  // or for memory, as of the last turn; INT64_MAX: none does.
+  int64_t waitsSinceNs() const { return waits_since_ns_.load(std::memory_order_relaxed); }
+
   uint32_t id() const { return id_; }
   const ProcessorCounters& counters() const { return counters_; }
   const ProcessorTimes& times() const { return times_; }
@@ -222,16 +226,20 @@ class Processor final : public FrameSink,
   // Too many connections (processor_expiry.cc).
   void evictExcess();
 
-  // Memory for what is read (processor_memory.cc).
-  struct MemoryWait {
+  // A connection that waits for room in the request queue, or for memory.
+  struct Waiter {
     // By default nobody's.
     Place place = {UINT32_MAX, 0};
     int64_t since_ns = 0;
   };
+  void noteLongestWait();
+  Channel* findRoomWaiter(const Waiter& waiter);
+
+  // Memory for what is read (processor_memory.cc).
   int64_t findMemory(Channel& channel);
   void awaitMemory(Channel& channel);
   void dropStaleMemoryWaiters();
-  Channel* findWaiting(const MemoryWait& wait);
+  Channel* findMemoryWaiter(const Waiter& waiter);
   void leaveMemoryWaiters(Channel& channel);
   void readAgain(Channel& channel, int64_t since_ns);
   void serveMemoryWaiters();
@@ -401,16 +409,16 @@ class Processor final : public FrameSink,
   Cut broken_;
   uint32_t permits_ = 0;
   // Connections that found no permit, longest waiting first.
-  Ring<Place> room_waiters_;
+  Ring<Waiter> room_waiters_;
   bool serving_waiters_ = false;
   // Bytes taken from the memory pool, and settled, less those read: below 0 where more were.
   int64_t memory_balance_ = 0;
   // Bytes of the frames that the last cut completed.
   size_t completed_bytes_ = 0;
   // Connections that found no memory, longest waiting first.
-  Ring<MemoryWait> memory_waiters_;
+  Ring<Waiter> memory_waiters_;
   // Which one overdraws, since when it waits, and the sequence of the frame that it may complete.
-  MemoryWait overdrawing_;
+  Waiter overdrawing_;
   uint32_t overdrawing_sequence_ = 0;
   bool is_overdrawing_ = false;
   // Somebody may have a use for overdrawing, or it is this processor's turn.
@@ -451,6 +459,7 @@ class Processor final : public FrameSink,
   std::atomic<bool> timeouts_asked_{false};
   std::atomic<bool> permits_granted_{false};
   std::atomic<bool> memory_granted_{false};
+  std::atomic<int64_t> waits_since_ns_{INT64_MAX};
   std::atomic<bool> shed_asked_{false};
   std::atomic<CloseReason> stop_asked_{CloseReason::kNone};
   std::atomic<bool> leave_asked_{false};

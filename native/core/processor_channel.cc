@@ -358,7 +358,7 @@ bool Processor::admit() {
   dropStaleWaiters();
   channel.waits_for_room = true;
   counters_.waiting_for_room.add(1);
-  room_waiters_.push(channel.place);
+  room_waiters_.push({channel.place, now_ns_});
   return false;
 }
 
@@ -400,10 +400,12 @@ bool Processor::isMostlyStale(size_t places, const Counter& waiting) {
 
 void Processor::dropStaleWaiters() {
   if (!isMostlyStale(room_waiters_.size(), counters_.waiting_for_room)) return;
-  room_waiters_.eraseIf([this](const Place& place) {
-    const Channel* channel = find(place);
-    return channel == nullptr || !channel->waits_for_room;
-  });
+  room_waiters_.eraseIf([this](const Waiter& waiter) { return findRoomWaiter(waiter) == nullptr; });
+}
+
+Channel* Processor::findRoomWaiter(const Waiter& waiter) {
+  Channel* channel = find(waiter.place);
+  return channel != nullptr && channel->waits_for_room ? channel : nullptr;
 }
 
 void Processor::leaveRoomWaiters(Channel& channel) {

@@ -75,6 +75,7 @@ void Processor::handOver() {
   while (!memory_waiters_.empty()) memory_waiters_.pop();
   is_overdrawing_ = false;
   while (!room_waiters_.empty()) room_waiters_.pop();
+  noteLongestWait();
   while (!lingerers_.empty()) lingerers_.pop();
   slab_.use(nullptr);
   std::exchange(pool_, nullptr)->close();
@@ -139,8 +140,8 @@ std::vector<Processor*> Processor::livingHeirs() const {
 std::vector<Channel*> Processor::inOrderOfWaiting() {
   std::vector<Channel*> channels;
   for (size_t i = 0; i < room_waiters_.size(); i++) {
-    Channel* channel = find(room_waiters_.at(i));
-    if (channel != nullptr && channel->waits_for_room) channels.push_back(channel);
+    Channel* channel = findRoomWaiter(room_waiters_.at(i));
+    if (channel != nullptr) channels.push_back(channel);
   }
   for (auto& channel : slots_) {
     if (channel != nullptr && !channel->waits_for_room) channels.push_back(channel.get());
@@ -239,7 +240,8 @@ void Processor::adopt(std::unique_ptr<Channel> arrived) {
   unsent_change_ += static_cast<int64_t>(channel->send.unsentBytes());
   if (channel->waits_for_room) {
     counters_.waiting_for_room.add(1);
-    room_waiters_.push(channel->place);
+    // Its time begins anew.
+    room_waiters_.push({channel->place, now_ns_});
   }
   if (channel->life == Channel::Life::kLingering) lingerers_.push(channel->place);
   if (isThrottled(channel->mute)) counters_.throttled.add(1);

@@ -34,11 +34,12 @@ void Processor::awaitMemory(Channel& channel) {
 
 void Processor::dropStaleMemoryWaiters() {
   if (!isMostlyStale(memory_waiters_.size(), counters_.waiting_for_memory)) return;
-  memory_waiters_.eraseIf([this](const MemoryWait& wait) { return findWaiting(wait) == nullptr; });
+  memory_waiters_.eraseIf(
+      [this](const Waiter& waiter) { return findMemoryWaiter(waiter) == nullptr; });
 }
 
-Channel* Processor::findWaiting(const MemoryWait& wait) {
-  Channel* channel = find(wait.place);
+Channel* Processor::findMemoryWaiter(const Waiter& waiter) {
+  Channel* channel = find(waiter.place);
   return channel != nullptr && channel->waits_for_memory ? channel : nullptr;
 }
 
@@ -64,15 +65,15 @@ void Processor::serveMemoryWaiters() {
     memory_balance_ += memory_pool_.collect(*this);
     may_overdraw_ = true;
     // Where it stands at the bottom it is not tried before there is more.
-    Channel* overdrawing = is_overdrawing_ ? findWaiting(overdrawing_) : nullptr;
+    Channel* overdrawing = is_overdrawing_ ? findMemoryWaiter(overdrawing_) : nullptr;
     if (overdrawing != nullptr) readAgain(*overdrawing, overdrawing_.since_ns);
   }
   while (!memory_waiters_.empty()) {
     if (memory_balance_ <= 0) memory_balance_ += memory_pool_.take(*this, kMemoryQuantum);
     if (memory_balance_ <= 0) break;
-    const MemoryWait wait = memory_waiters_.pop();
-    if (Channel* channel = findWaiting(wait); channel != nullptr) {
-      readAgain(*channel, wait.since_ns);
+    const Waiter waiter = memory_waiters_.pop();
+    if (Channel* channel = findMemoryWaiter(waiter); channel != nullptr) {
+      readAgain(*channel, waiter.since_ns);
     }
   }
   // The loop may sleep before this turn ends.
@@ -107,13 +108,13 @@ void Processor::balanceMemory() {
 // The oldest that has a part of a frame, if it is this processor's turn.
 void Processor::beginOverdrawing() {
   for (size_t i = 0; i < memory_waiters_.size(); i++) {
-    MemoryWait& wait = memory_waiters_.at(i);
-    const Channel* channel = findWaiting(wait);
+    Waiter& waiter = memory_waiters_.at(i);
+    const Channel* channel = findMemoryWaiter(waiter);
     const bool has_part = channel != nullptr && !channel->receive.empty() && canFrame(*channel);
     if (!has_part) continue;
     if (!memory_pool_.askToOverdraw(*this)) return;
     is_overdrawing_ = true;
-    overdrawing_ = std::exchange(wait, MemoryWait());
+    overdrawing_ = std::exchange(waiter, Waiter());
     overdrawing_sequence_ = channel->next_sequence;
     // The next turn, which comes at once.
     memory_granted_.store(true, std::memory_order_relaxed);

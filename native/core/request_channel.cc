@@ -170,6 +170,12 @@ uint32_t RequestChannel::queued() const {
   return hasPool() ? handlers_->queued() : static_cast<uint32_t>(queue_.size());
 }
 
+int64_t RequestChannel::oldestNs() const {
+  std::lock_guard lock(mutex_);
+  if (hasPool()) return handlers_->oldestNs();
+  return queue_.empty() ? INT64_MAX : queue_.front().received_at_ns;
+}
+
 uint32_t RequestChannel::pending() const {
   std::lock_guard lock(mutex_);
   return pending_ + static_cast<uint32_t>(kept_);

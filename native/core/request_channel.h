@@ -121,6 +121,8 @@ class RequestChannel {
   void welcome(PermitWaiter& waiter);
 
   uint32_t queued() const;
+  // When the oldest request that nobody has taken was received; INT64_MAX: there is none.
+  int64_t oldestNs() const;
   uint32_t pending() const;
 
  private:

@@ -17,6 +17,7 @@ class Ring {
   bool empty() const { return size_ == 0; }
   size_t size() const { return size_; }
   T& front() { return at(0); }
+  const T& front() const { return at(0); }
   T& back() { return at(size_ - 1); }
   T& at(size_t index) {
     ODRADEK_ASSERT(index < size_);

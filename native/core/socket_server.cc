@@ -1,5 +1,6 @@
 #include "socket_server.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <utility>
@@ -150,6 +151,15 @@ void SocketServer::updateLimits(const Timeouts& timeouts, ConnectionLimits conne
   quotas_.update(std::move(connections));
   // Wakes them, and they look for what is too many, too.
   for (Processor* processor : processors_) processor->setTimeouts(timeouts);
+}
+
+int64_t SocketServer::longestWaitNs() const {
+  int64_t since_ns = requests_.oldestNs();
+  for (const Processor* processor : processors_) {
+    since_ns = std::min(since_ns, processor->waitsSinceNs());
+  }
+  // Another thread's clock may be ahead by as much as it was kept away.
+  return since_ns == INT64_MAX ? 0 : std::max<int64_t>(platform_.clock().now() - since_ns, 0);
 }
 
 void SocketServer::stop(CloseReason reason) {

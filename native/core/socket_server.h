@@ -164,6 +164,10 @@ class SocketServer final : public CommandSink {
     return threadless() == nullptr ? nullptr : processor_pollers_[0].get();
   }
 
+  // For how long the longest waiting has waited now: a request that nobody has taken, or a
+  // connection for room in their queue or for memory. 0: nobody waits.
+  int64_t longestWaitNs() const;
+
   const ServerConfig& config() const { return config_; }
   RequestChannel& requests() { return requests_; }
   const ConnectionQuotas& quotas() const { return quotas_; }

@@ -295,7 +295,7 @@ bool Client::isWithinFrame() const {
 // Whether anything happened on this connection that explains its end.
 bool Client::explains(const Event& event) const {
   const bool is_over = has_ended_ || is_gone_;
-  const Timeouts& timeouts = stage_.plan.timeouts;
+  const Timeouts timeouts = stage_.plan.leastTimeouts();
   switch (event.reason) {
     case CloseReason::kPeerClosed:
       return is_over && (!isWithinFrame() || is_gone_);
@@ -311,7 +311,7 @@ bool Client::explains(const Event& event) const {
     case CloseReason::kFrameTimeout:
       return timeouts.frame_ns > 0 && event.count == 0 &&
              (std::max(longest_half_ns_, halfSentFor()) >= timeouts.frame_ns ||
-              switch_frame_ != SIZE_MAX);
+              switch_frame_ != SIZE_MAX || was_put_off_);
     case CloseReason::kWriteTimeout:
       return timeouts.write_ns > 0 && was_blocked_;
     case CloseReason::kTooManyUnsentBytes:

@@ -54,6 +54,8 @@ class Client {
   void hasFailed() { was_failed_ = true; }
   void serverWrote(size_t bytes);
   void serverWasBlocked() { was_blocked_ = true; }
+  // What is there was not read, since the kernel said that there is nothing.
+  void serverWasPutOff() { was_put_off_ = true; }
   void serverRead(size_t bytes) {
     if (shut_at_ns_ != 0) discarded_ += bytes;
   }
@@ -156,6 +158,7 @@ class Client {
   bool was_blocked_ = false;  // the kernel once took less than was given
   size_t owed_at_stop_ = 0;
 
+  bool was_put_off_ = false;
   bool was_failed_ = false;
   bool was_closed_ = false;
   bool was_stopped_ = false;

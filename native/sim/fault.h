@@ -50,6 +50,8 @@ enum class Fault : uint8_t {
   kListenerAdded,
   kListenerRemoved,
   kListenerCut,
+  kOverloadStep,
+  kRequestRefused,
   kDrainUnderLoad,
   kStopUnderLoad,
   kCount,
@@ -97,6 +99,8 @@ inline constexpr std::array<const char*, kFaults> kFaultNames = {
     "listener added",
     "listener removed",
     "listener cut",
+    "overload step",
+    "request refused",
     "drain under load",
     "stop under load",
 };

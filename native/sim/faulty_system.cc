@@ -33,6 +33,7 @@ ssize_t FaultySockets::read(int fd, const iovec* parts, int count) {
   if (stage_.strikes(Fault::kReadAgain)) {
     // Edge-triggered: the kernel says once more that there is something to read.
     client->socket().reportSpuriously();
+    client->serverWasPutOff();
     return -EAGAIN;
   }
   if (stage_.strikes(Fault::kReadError)) {

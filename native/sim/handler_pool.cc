@@ -237,7 +237,9 @@ void HandlerPool::startAll(Thread& thread) {
       continue;
     }
     start(thread, held, *session);
-    if (held.is_never || stage_.random.chance(stage_.plan.late_answers)) {
+    const bool is_late =
+        !held.is_refused && (held.is_never || stage_.random.chance(stage_.plan.late_answers));
+    if (is_late) {
       index++;
       continue;
     }
@@ -263,7 +265,8 @@ bool HandlerPool::mayStart(const Thread& thread, const Held& held) const {
 void HandlerPool::start(Thread& thread, Held& held, Session& session) {
   std::atomic_ref(thread.marks[held.ticket]).store(1);
   held.is_started = true;
-  held.is_never = stage_.strikes(Fault::kNeverAnswers);
+  held.is_refused = stage_.refuses;
+  held.is_never = !held.is_refused && stage_.strikes(Fault::kNeverAnswers);
   uint32_t started = 0;
   for (auto& [sequence, flight] : session.flights) {
     started += flight.state == Flight::State::kStarted || flight.state == Flight::State::kOrphan;
@@ -336,7 +339,9 @@ void HandlerPool::answer(Thread& thread, size_t index) {
                          stage_.random.chance(stage_.plan.pushes);
   if (is_pushed) commands.push_back(push(*session));
   std::string bytes;
-  commands.push_back(makeReply(*session, held.request.sequence, &bytes));
+  const uint32_t sequence = held.request.sequence;
+  commands.push_back(held.is_refused ? makeRefusal(*session, sequence, &bytes)
+                                     : makeReply(*session, sequence, &bytes));
   note(*session, commands.back(), bytes);
   give(thread, commands, bytes);
 }
@@ -384,6 +389,20 @@ Command HandlerPool::makeReply(Session& session, uint32_t sequence, std::string*
   size_t length = 1 + stage_.random.below(60);
   if (stage_.random.chance(20)) length = stage_.random.below(100'000);
   appendLetters(*bytes, length, sequence * 977 + session.client->number(), 'A');
+  return command;
+}
+
+// As onOverload does, or, where there is none, by a close.
+Command HandlerPool::makeRefusal(Session& session, uint32_t sequence, std::string* bytes) {
+  stage_.tally.count(Fault::kRequestRefused);
+  if (stage_.random.chance(500)) return makeReply(session, sequence, bytes);
+  Command command;
+  command.channel = session.id;
+  command.sequence = sequence;
+  command.settles = 1;
+  command.discarded = true;
+  command.reason = CloseReason::kOverloaded;
+  session.end.ordered.push_back(command.reason);
   return command;
 }
 

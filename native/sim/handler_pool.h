@@ -99,6 +99,7 @@ class HandlerPool final : public CommandSink {
     uint32_t ticket = 0;
     bool is_started = false;
     bool is_never = false;
+    bool is_refused = false;
   };
   struct Thread final : Waker {
     void wake() override {
@@ -154,6 +155,7 @@ class HandlerPool final : public CommandSink {
   void answer(Thread& thread, size_t index);
   void answerGone(Thread& thread);
   Command makeReply(Session& session, uint32_t sequence, std::string* bytes);
+  Command makeRefusal(Session& session, uint32_t sequence, std::string* bytes);
   void note(Session& session, const Command& command, std::string bytes);
   void advance(Session& session);
   void give(Thread& thread, std::vector<Command>& commands, std::string_view bytes);

@@ -95,6 +95,8 @@ void Handlers::start(Session& session) {
     }
     if (session.is_last_here) switchFraming(session);
   }
+  // A change of framing is a handler's deed, and the client counts on it.
+  if (stage_.refuses && !session.is_switching) return refuse(session);
   session.is_never = stage_.strikes(Fault::kNeverAnswers);
   if (session.is_never || stage_.random.chance(stage_.plan.late_answers)) return;
   answer(session);
@@ -236,6 +238,24 @@ void Handlers::answerByClose(Session& session, Command command) {
   session.ordered.push_back(command.reason);
   if (command.discarded) session.discarded++;
   settleFront(session, command, bytes);
+}
+
+// As onOverload does, or, where there is none, by a close.
+void Handlers::refuse(Session& session) {
+  stage_.tally.count(Fault::kRequestRefused);
+  const Held& front = session.queue.front();
+  session.client->checkBody(front.request, front.at);
+  Command command;
+  command.channel = session.id;
+  command.sequence = front.request.sequence;
+  command.settles = 1;
+  if (stage_.random.chance(500)) return answerByBytes(session, command);
+  session.is_closing = true;
+  session.discarded++;
+  command.discarded = true;
+  command.reason = CloseReason::kOverloaded;
+  session.ordered.push_back(command.reason);
+  settleFront(session, command, "");
 }
 
 // What comes behind a closing answer gets none.
@@ -552,6 +572,7 @@ void Handlers::checkReason(const Session& session, CloseReason reason) const {
     case CloseReason::kClosedByHandler:
     case CloseReason::kHandlerError:
     case CloseReason::kHandlerLost:
+    case CloseReason::kOverloaded:
     case CloseReason::kClosedByService:
       has_cause = std::ranges::find(session.ordered, reason) != session.ordered.end();
       break;

@@ -129,6 +129,7 @@ class Handlers final : public Consumer {
   void answer(Session& session);
   void answerByBytes(Session& session, Command command);
   void answerByClose(Session& session, Command command);
+  void refuse(Session& session);
   void throttle(Session& session);
   void push(Session& session);
   void discardAll(Session& session);

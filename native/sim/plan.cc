@@ -123,6 +123,11 @@ void chooseRequestBytes(uint64_t seed, Plan& plan) {
   if (random.chance(300)) plan.request_bytes = random.pick<uint32_t>({1000, 3000, 20'000, 100'000});
 }
 
+void chooseOverloads(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x6f76656c);
+  if (random.chance(300)) plan.overloads = random.between(20, 300);
+}
+
 // Often less than a client asks for before it reads.
 void chooseUnsentBytes(uint64_t seed, Plan& plan) {
   Random random(seed ^ 0x756e7365);
@@ -184,6 +189,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   chooseTimeouts(seed, plan);
   chooseThrottles(seed, plan);
   choosePushes(seed, plan);
+  chooseOverloads(seed, plan);
   // Half of the seeds let everybody in, and are told of room by themselves.
   if (seed % 2 == 1) {
     chooseConnectionLimits(seed, plan);

@@ -55,6 +55,8 @@ struct Plan {
   bool limits_addresses = false;
   // Of 1000 disturbances, how many change the limits of connections.
   uint32_t limit_changes = 0;
+  // Of 1000 disturbances, how many enter or leave a step under overload.
+  uint32_t overloads = 0;
   // Of 1000 system calls, how many let other threads run first.
   uint32_t preemptions = 0;
   // Of 1000 requests, how many are answered later than in the turn that brought them.
@@ -76,6 +78,13 @@ struct Plan {
 
   // Connections may end while handlers have requests of theirs.
   bool abandonsRequests() const { return rate(Fault::kPollerLost) > 0 || cuts_listeners; }
+  // The shortest that may be in force: under overload a tenth, as the server has it.
+  Timeouts leastTimeouts() const { return overloads > 0 ? shortened() : timeouts; }
+  Timeouts shortened() const {
+    return {.idle_ns = timeouts.idle_ns / 10,
+            .frame_ns = timeouts.frame_ns / 10,
+            .write_ns = timeouts.write_ns / 10};
+  }
   uint32_t rate(Fault fault) const { return rates[static_cast<size_t>(fault)]; }
 };
 

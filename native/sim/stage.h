@@ -20,6 +20,8 @@ struct Stage {
   // Off once everybody only finishes what is under way.
   bool has_faults = true;
   bool was_memory_refused = false;
+  // Requests that would be begun are refused: the last step under overload.
+  bool refuses = false;
   // A descriptor can't be watched.
   std::function<void(int fd)> add_refused = {};
 

@@ -11,7 +11,8 @@ namespace {
 constexpr size_t kMostClients = 80;
 // Loops that have so much to do while nobody gives them work are spinning.
 constexpr uint32_t kMostStepsToQuiet = 200'000;
-constexpr uint32_t kMostRoundsToQuiet = 20'000;
+// A long stream for which there is memory for a byte at a time takes a round for each.
+constexpr uint32_t kMostRoundsToQuiet = 500'000;
 
 // What histograms say together.
 struct Timed {
@@ -40,7 +41,7 @@ World::ProcessorThread::ProcessorThread(uint32_t id, World& world)
                 world.handlers_,
                 {.sleeps_elsewhere = world.plan_.is_threadless,
                  .busy_poll_ns = world.plan_.busy_poll_ns,
-                 .timeouts = world.plan_.timeouts}),
+                 .timeouts = world.timeouts()}),
       loop("processor", id, world.stage_, poller, [this] { return processor.turn(); }) {}
 
 World::AcceptorThread::AcceptorThread(uint32_t listener, World& world)
@@ -155,6 +156,8 @@ void World::finish() {
   stage_.has_faults = false;
   kernel_.limitDescriptors(SIZE_MAX);
   if (pool_ != nullptr) pool_->restore();
+  // Nobody waits for long any more.
+  if (overload_step_ > 0) overload(0);
   // Connections that change hands when nothing is under way any more, and idle from there on.
   if (plan_.resizes > 0 && plan_.timeouts.idle_ns > 0) {
     runLoops();
@@ -164,6 +167,7 @@ void World::finish() {
   }
   // With handlers that still don't answer, the loops have to come to rest all the same.
   settle(false);
+  checkWaitsTold();
   settle(true);
   if (!is_ending_) checkNothingWaits();
 }
@@ -272,6 +276,7 @@ void World::disturb() {
   if (random_.chance(plan_.resizes)) resize();
   if (plan_.listener_changes > 0 && random_.chance(plan_.listener_changes)) changeListeners();
   if (plan_.limit_changes > 0 && random_.chance(plan_.limit_changes)) changeLimits();
+  if (plan_.overloads > 0 && random_.chance(plan_.overloads)) overload(random_.below(4));
   if (stage_.strikes(Fault::kSpuriousReadiness)) {
     clients_[random_.below(static_cast<uint32_t>(clients_.size()))]->socket().reportSpuriously();
   }
@@ -287,8 +292,27 @@ void World::changeLimits() {
   limits_ = makeConnectionLimits(random_, plan_);
   trace_.note("%u connections and %u a second may be now", limits_.max_connections,
               limits_.creation_rate);
+  applyLimits();
+}
+
+// As SocketServer does in TypeScript where somebody waits for too long.
+void World::overload(uint32_t step) {
+  if (step > 0) tally_.count(Fault::kOverloadStep);
+  trace_.note("overload: step %u", step);
+  overload_step_ = step;
+  stage_.refuses = step == 3;
+  applyLimits();
+}
+
+void World::applyLimits() {
+  limits_.is_stopped = overload_step_ >= 2;
   quotas_.update(limits_);
-  for (auto& thread : processors_) thread->processor.setTimeouts(plan_.timeouts);
+  for (auto& thread : processors_) thread->processor.setTimeouts(timeouts());
+  most_let_in_ = letIn();
+}
+
+Timeouts World::timeouts() const {
+  return overload_step_ >= 1 ? plan_.shortened() : plan_.timeouts;
 }
 
 // As SocketServer::openListener(), drainListener() and cutListener() do.
@@ -512,6 +536,10 @@ void World::checkBounds() {
     SIM_CHECK(trace_, "bounds", requests_.pending() <= plan_.max_pending_requests + waited,
               "%u requests pending", requests_.pending());
   }
+  SIM_CHECK(trace_, "wait-told", (requests_.queued() == 0) == (requests_.oldestNs() == INT64_MAX),
+            "%u requests queued, the oldest since %lld", requests_.queued(),
+            static_cast<long long>(requests_.oldestNs()));
+  checkNobodyLetIn();
   // Clients that don't read owe what they owe; above the limit processors have something to do.
   const bool is_quiet = std::ranges::none_of(
       processors_, [](const auto& thread) { return thread->loop.isRunnable(); });
@@ -540,6 +568,7 @@ void World::checkNothingWaits() {
     if (was_opened && memory_pool_.available() > 0) client->checkNothingWaits();
   }
   checkRemovedListeners();
+  checkWaitsTold();
   handlers_.checkNobodyThrottled();
   for (auto& thread : acceptors_) {
     SIM_CHECK(trace_, "nothing-waits", thread->acceptor.counters().parked.value() == 0,
@@ -567,11 +596,46 @@ void World::checkRemovedListeners() {
 
 // Whoever comes to this listener has to wait until somebody leaves.
 bool World::isFull(uint32_t listener) const {
-  const ListenerLimits limits =
-      listener < limits_.listeners.size() ? limits_.listeners[listener] : ListenerLimits();
+  const ListenerLimits limits = limitsOf(listener);
   const auto index = static_cast<uint16_t>(listener);
   if (quotas_.ofListener(index) >= limits.max_connections) return true;
   return !limits.is_protected && quotas_.total() >= limits_.max_connections;
+}
+
+ListenerLimits World::limitsOf(uint32_t listener) const {
+  return listener < limits_.listeners.size() ? limits_.listeners[listener] : ListenerLimits();
+}
+
+// Connections of listeners that are not protected.
+uint32_t World::letIn() const {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < listeners_.size(); i++) {
+    if (!limitsOf(i).is_protected) count += quotas_.ofListener(static_cast<uint16_t>(i));
+  }
+  return count;
+}
+
+// What is stopped for overload lets in nobody but whom it had let in before.
+void World::checkNobodyLetIn() {
+  const uint32_t let_in = letIn();
+  SIM_CHECK(trace_, "nobody-let-in", !limits_.is_stopped || let_in <= most_let_in_,
+            "%u connections where no more than %u were let in", let_in, most_let_in_);
+  most_let_in_ = let_in;
+}
+
+// With every loop at rest: whoever looks from outside sees that somebody waits, and that nobody
+// does.
+void World::checkWaitsTold() {
+  for (auto& thread : processors_) {
+    const ProcessorCounters& counters = thread->processor.counters();
+    const uint64_t waiting =
+        counters.waiting_for_room.value() + counters.waiting_for_memory.value();
+    const int64_t since_ns = thread->processor.waitsSinceNs();
+    SIM_CHECK(trace_, "wait-told",
+              waiting > 0 ? since_ns <= kernel_.clock.now() : since_ns == INT64_MAX,
+              "processor %u: %llu connections wait, the longest since %lld", thread->processor.id(),
+              static_cast<unsigned long long>(waiting), static_cast<long long>(since_ns));
+  }
 }
 
 void World::checkAccounts() {
@@ -585,7 +649,7 @@ void World::checkAccounts() {
     const ProcessorCounters& counters = thread->processor.counters();
     SIM_CHECK(trace_, "counts-return",
               counters.connections.value() == 0 && counters.waiting_for_room.value() == 0 &&
-                  counters.throttled.value() == 0,
+                  counters.throttled.value() == 0 && thread->processor.waitsSinceNs() == INT64_MAX,
               "processor %u counts %llu connections, %llu waiting, %llu throttled",
               thread->processor.id(), static_cast<unsigned long long>(counters.connections.value()),
               static_cast<unsigned long long>(counters.waiting_for_room.value()),

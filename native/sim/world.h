@@ -57,6 +57,9 @@ class World {
   void runLoop(Loop& loop);
   void disturb();
   void changeLimits();
+  void overload(uint32_t step);
+  void applyLimits();
+  Timeouts timeouts() const;
   void changeListeners();
   void addListener();
   void removeListener(AcceptorThread& thread);
@@ -77,6 +80,10 @@ class World {
   void checkBounds();
   void checkNothingWaits();
   bool isFull(uint32_t listener) const;
+  ListenerLimits limitsOf(uint32_t listener) const;
+  uint32_t letIn() const;
+  void checkNobodyLetIn();
+  void checkWaitsTold();
   void checkAccounts();
 
   Random random_;
@@ -92,6 +99,9 @@ class World {
   RequestChannel requests_;
   Handovers handovers_;
   ConnectionLimits limits_;
+  uint32_t overload_step_ = 0;
+  // Connections that were open when nobody more was to be let in, less those that have ended.
+  uint32_t most_let_in_ = 0;
   MemoryPool memory_pool_;
   UnsentBytes unsent_;
   ConnectionQuotas quotas_;

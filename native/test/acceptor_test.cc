@@ -444,6 +444,28 @@ TEST_F(AcceptorQuotas, WhoWaitsIsLetInWhenTheLimitIsRaised) {
   EXPECT_EQ(runProcessor(0), 3u);
 }
 
+TEST_F(AcceptorQuotas, StoppedForOverloadNobodyIsLetInUntilItIsOver) {
+  open(1);
+  const std::vector<FakeConnection*> clients = connect(2);
+  run();
+  EXPECT_EQ(runProcessor(0), 2u);
+  limits.is_stopped = true;
+  quotas.update(limits);
+  connect(2);
+  run();
+  EXPECT_EQ(listener.waiting(), 1u) << "one is in hand, and the last with the kernel";
+  clients[0]->close();
+  runProcessor(0);
+  run();
+  EXPECT_EQ(runProcessor(0), 1u) << "a place that was given back is for nobody";
+  kernel.clock.advance(5'000'000'000);
+  EXPECT_EQ(acceptor->blockedNs(), 5'000'000'000);
+  limits.is_stopped = false;
+  quotas.update(limits);
+  run();
+  EXPECT_EQ(runProcessor(0), 3u);
+}
+
 TEST_F(AcceptorQuotas, WhoWaitsIsLetInWhenTheRateAllowsIt) {
   limits.creation_rate = 2;
   quotas.update(limits);

@@ -25,6 +25,11 @@ export interface HandlerModule<State = unknown, Data = unknown> {
   readonly default: Handler<State>;
   /** Runs once before the thread's first request. If it fails, so does `start()`. */
   readonly setup?: (context: HandlerContext<Data>) => void | PromiseLike<void>;
+  /**
+   * Answers a request that is refused under overload, as `onOverload` of the server would; without it the
+   * request's connection is closed with `OVERLOADED`.
+   */
+  readonly onOverload?: Handler<State>;
   /** Runs at an orderly end of the thread, after its last request; bounded in time. */
   readonly teardown?: () => void | PromiseLike<void>;
 }
@@ -37,14 +42,14 @@ export async function loadHandlerModule<State>(href: string): Promise<HandlerMod
   } catch (cause) {
     throw moduleError(`${href} can't be loaded`, cause);
   }
-  const { setup, teardown } = exported;
+  const { setup, teardown, onOverload } = exported;
   const handler = functionOf(exported.default);
   if (handler === undefined) {
     throw moduleError(
       `the default export of ${href} must be a function, got ${describe(exported.default)}`,
     );
   }
-  for (const [name, hook] of Object.entries({ setup, teardown })) {
+  for (const [name, hook] of Object.entries({ setup, teardown, onOverload })) {
     if (hook === undefined || typeof hook === 'function') continue;
     throw moduleError(`${name} of ${href} must be a function, got ${describe(hook)}`);
   }

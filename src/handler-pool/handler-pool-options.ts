@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
 import { checkInteger, checkNames, checkTimeout, invalidOption } from '../check.js';
 import { describe, OdradekError } from '../errors.js';
+import { makeRefusalMemory } from './refusal.js';
 
 /** Handlers on threads of their own: `handlerPool` of a server, instead of `handler`. */
 export interface HandlerPoolOptions {
@@ -44,6 +45,8 @@ export interface HandlerPoolSettings {
   readonly resourceLimits: ResourceLimits | undefined;
   /** 0: no bound. */
   readonly startTimeoutMs: number;
+  /** Of the {@link Refusal} in each thread. */
+  readonly refusalMemory: SharedArrayBuffer;
 }
 
 /** More threads than any machine has cores for would be a mistake in a configuration. */
@@ -86,6 +89,7 @@ export function checkHandlerPool(options: HandlerPoolOptions): HandlerPoolSettin
     data: checkCloneable(data),
     resourceLimits: checkLimits(resourceLimits),
     startTimeoutMs: checkTimeout('handlerPool.startTimeoutMs', startTimeoutMs),
+    refusalMemory: makeRefusalMemory(),
   };
 }
 

@@ -52,11 +52,18 @@ export class HandlerThread {
     allTimes: ThreadTimes,
     events: HandlerThreadEvents,
   ) {
-    const { module, data, resourceLimits } = settings;
+    const { module, data, resourceLimits, refusalMemory } = settings;
     const { port1, port2 } = new MessageChannel();
     const times = allTimes.begin();
-    const status = this.#status;
-    const workerData: ThreadData = { control: port2, module, thread, data, status, times };
+    const workerData: ThreadData = {
+      control: port2,
+      module,
+      thread,
+      data,
+      status: this.#status,
+      times,
+      refusalMemory,
+    };
     this.#events = events;
     this.#module = module;
     this.#startTimeoutMs = settings.startTimeoutMs;

@@ -5,11 +5,12 @@ import type { Handler, Settings } from '../options.js';
 import { lengthOf, type ReplyParts, takeReplyApart } from '../reply.js';
 import { ReplyOrder } from '../reply-order.js';
 import type { ServerRequest } from '../request.js';
-import { HandlerTimes } from '../request-times.js';
+import type { HandlerTimes } from '../request-times.js';
 import type { HandlerTransport } from '../transport.js';
 import { HandlerClock } from './handler-clock.js';
 import { HandlerTiming } from './handler-timing.js';
 import { alreadyAnswered, isThenable } from './handler-value.js';
+import type { Refusal } from './refusal.js';
 
 /** Who runs the handlers. */
 export interface HandlerRunner<State> {
@@ -23,9 +24,10 @@ export interface HandlerRunner<State> {
 }
 
 /** Runs the handler of the request's listener, which has one where there are no others to run it. */
-function inThread<State>(): HandlerRunner<State> {
+export function inThread<State>(refusal: Refusal<State>): HandlerRunner<State> {
   return {
-    run: (request) => (request.connection.listenerConfig.handler as Handler<State>)(request),
+    run: (request) =>
+      refusal.run(request, request.connection.listenerConfig.handler as Handler<State>),
     isImmediate: true,
   };
 }
@@ -70,8 +72,8 @@ export class InThreadHandlerPool<State> {
     settings: HandlerPoolLimits<State>,
     reportError: (error: unknown, request: ServerRequest<State>) => void,
     onNextInOrder: () => void,
-    runner: HandlerRunner<State> = inThread(),
-    times: HandlerTimes = new HandlerTimes(),
+    runner: HandlerRunner<State>,
+    times: HandlerTimes,
   ) {
     this.#transport = transport;
     this.#most = settings.maxInFlightPerConnection;
@@ -264,7 +266,7 @@ export class InThreadHandlerPool<State> {
       if (value instanceof Uint8Array) {
         // Not `byteLength`, which costs a call where `length` is a load (Node 20).
         request.framer.check(value.length);
-        parts = { bytes: value, close: false };
+        parts = { bytes: value, closeCode: null };
       } else {
         parts = takeReplyApart(value);
         if (parts.bytes !== null) request.framer.check(lengthOf(parts.bytes));
@@ -273,7 +275,7 @@ export class InThreadHandlerPool<State> {
       this.#failed(request, error);
       return;
     }
-    this.#finish(request, parts.bytes, parts.close ? 'CLOSED_BY_HANDLER' : null);
+    this.#finish(request, parts.bytes, parts.closeCode);
   }
 
   /** A request that somebody else had begun fails here. Those of a connection in their order. */
@@ -321,7 +323,7 @@ export class InThreadHandlerPool<State> {
       }
     }
     if (parts === null) this.#finish(request, null, request.failCode);
-    else this.#finish(request, parts.bytes, parts.close ? 'CLOSED_BY_HANDLER' : null);
+    else this.#finish(request, parts.bytes, parts.closeCode);
   }
 
   #finish(

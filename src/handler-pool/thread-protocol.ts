@@ -91,6 +91,7 @@ export interface ThreadData {
   readonly status: Int32Array;
   /** For its `HandlerTimes`, which the server's thread reads. */
   readonly times: SharedArrayBuffer;
+  readonly refusalMemory: SharedArrayBuffer;
 }
 
 /** Places in `ThreadData.status`. */

@@ -1,4 +1,4 @@
-import type { Reply } from '../reply.js';
+import type { Answer } from '../reply.js';
 import type { ServerRequest } from '../request.js';
 
 /**
@@ -6,11 +6,11 @@ import type { ServerRequest } from '../request.js';
  * `InThreadHandlerPool` needs one. It settles inside the call that brings the answer, so that all
  * that one turn brings leaves in one flush.
  */
-export class WorkerCall<State> implements PromiseLike<Reply> {
+export class WorkerCall<State> implements PromiseLike<Answer> {
   readonly request: ServerRequest<State>;
   /** Its number on the link that it was given to. */
   id = 0;
-  #onReply: ((reply: Reply) => unknown) | null | undefined;
+  #onReply: ((reply: Answer) => unknown) | null | undefined;
   #onError: ((error: unknown) => unknown) | null | undefined;
 
   constructor(request: ServerRequest<State>) {
@@ -19,8 +19,8 @@ export class WorkerCall<State> implements PromiseLike<Reply> {
 
   /** Called once, by the pool, before anything settles. */
   // biome-ignore lint/suspicious/noThenProperty: the pool awaits it as it awaits a handler's promise
-  then<Result1 = Reply, Result2 = never>(
-    onReply?: ((reply: Reply) => Result1 | PromiseLike<Result1>) | null,
+  then<Result1 = Answer, Result2 = never>(
+    onReply?: ((reply: Answer) => Result1 | PromiseLike<Result1>) | null,
     onError?: ((error: unknown) => Result2 | PromiseLike<Result2>) | null,
   ): PromiseLike<Result1 | Result2> {
     this.#onReply = onReply;
@@ -33,7 +33,7 @@ export class WorkerCall<State> implements PromiseLike<Reply> {
    *
    * @param readyAt when the reply was there, if not now
    */
-  answer(reply: Reply, readyAt: number | null = null): void {
+  answer(reply: Answer, readyAt: number | null = null): void {
     this.request.readyAt = readyAt;
     const onReply = this.#onReply;
     this.#onReply = null;

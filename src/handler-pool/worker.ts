@@ -3,10 +3,12 @@
  * takes requests as soon as it is attached to a transport.
  */
 import { workerData } from 'node:worker_threads';
+import type { Reply } from '../reply.js';
 import { HandlerTimes } from '../request-times.js';
 import { attachHandler } from '../select-transport.js';
 import { packError } from './error-crossing.js';
 import { type HandlerModule, loadHandlerModule, moduleError } from './handler-module.js';
+import { Refusal } from './refusal.js';
 import {
   type Attachment,
   type FromThread,
@@ -15,7 +17,7 @@ import {
   threadStatus,
 } from './thread-protocol.js';
 
-const { control, module, thread, data, status, times } = workerData as ThreadData;
+const { control, module, thread, data, status, times, refusalMemory } = workerData as ThreadData;
 let loaded: HandlerModule | null = null;
 let isStopping = false;
 
@@ -44,7 +46,13 @@ control.on('message', (message: ToThread) => {
 
 function attach(attachment: Attachment): void {
   if (loaded === null) return;
-  attachHandler(loaded.default, attachment, new HandlerTimes(times));
+  const { default: handler, onOverload } = loaded;
+  const refusal = new Refusal(onOverload, refusalMemory);
+  attachHandler(
+    (request) => refusal.run(request, handler) as Reply,
+    attachment,
+    new HandlerTimes(times),
+  );
   say({ kind: 'attached' });
 }
 

@@ -122,6 +122,15 @@ function promiseOf(call, early) {
 }
 
 export default function handle(request) {
+  return ask(request, false);
+}
+
+/** Exported as `onOverload` by refusing-closures.mjs. */
+export function refuse(request) {
+  return ask(request, true);
+}
+
+function ask(request, isRefused) {
   const { body, connection, receivedAt } = request;
   const { id, listener, remoteAddress, remotePort } = connection;
   const early = [];
@@ -130,7 +139,7 @@ export default function handle(request) {
   calls.set(number, call);
   connections.set(id, connection);
   const facts = { id, listener, remoteAddress, remotePort };
-  say({ kind: 'call', call: number, body, receivedAt, facts });
+  say({ kind: 'call', call: number, body, receivedAt, facts, isRefused });
   const outcome = waitFor(call);
   return outcome.isAwaited ? promiseOf(call, early) : replyOf(outcome);
 }

@@ -36,6 +36,7 @@ interface CallMessage {
   body: Uint8Array;
   receivedAt: number;
   facts: Pick<Connection, 'id' | 'listener' | 'remoteAddress' | 'remotePort'>;
+  isRefused: boolean;
 }
 
 /** An error as a message: the clone of one would lose its code. */
@@ -100,9 +101,10 @@ export class Closures<State> {
 
   /** The server's options with a pool instead of the closures. */
   get options(): Partial<SocketServerOptions<State>> {
-    const { handler: _handler, listeners, onHandlerError, ...others } = this.#options;
+    const { handler: _handler, listeners, onHandlerError, onOverload, ...others } = this.#options;
+    const module = onOverload === undefined ? 'closures.mjs' : 'refusing-closures.mjs';
     const handlerPool: HandlerPoolOptions = {
-      module: new URL('../handlers/closures.mjs', import.meta.url),
+      module: new URL(`../handlers/${module}`, import.meta.url),
       threads: 2,
       // Requests of a connection start in their order, as tests expect of one thread.
       affinity: 'connection',
@@ -135,6 +137,10 @@ export class Closures<State> {
   handlerFor(listener: string): Handler<State> {
     const own = this.#options.listeners?.find(({ name = 'PLAINTEXT' }) => name === listener);
     return (own?.handler ?? this.#options.handler) as Handler<State>;
+  }
+
+  get onOverload(): Handler<State> {
+    return this.#options.onOverload as Handler<State>;
   }
 
   /** One object for each connection, whatever thread its requests go to. */
@@ -235,14 +241,17 @@ class ClosureThread<State> {
   }
 
   #run(message: CallMessage): void {
-    const { call, facts } = message;
+    const { call, facts, isRefused } = message;
     const connection = this.#closures.connectionOf(this, facts);
     const request = new ClosureRequest<State>(this, message, connection);
     this.#requests.set(call, request);
     const settle = (outcome: Outcome) => this.#say({ kind: 'settled', call, outcome });
     let outcome: Outcome = { isAwaited: true };
     try {
-      const value: unknown = this.#closures.handlerFor(facts.listener)(request);
+      const handler = isRefused
+        ? this.#closures.onOverload
+        : this.#closures.handlerFor(facts.listener);
+      const value: unknown = handler(request);
       if (isThenable(value)) {
         listen(value, settle);
       } else {

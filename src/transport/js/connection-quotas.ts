@@ -89,7 +89,8 @@ export class ConnectionQuotas {
     const ofListener = this.ofListener(listener);
     const isFull =
       ofListener.connections >= limits.maxConnections ||
-      (!limits.isProtected && this.#total >= this.#limits.maxConnections);
+      (!limits.isProtected &&
+        (this.#limits.isStopped || this.#total >= this.#limits.maxConnections));
     if (isFull) return { kind: 'wait', until: Infinity };
     const ownDue = ofListener.rate.due(limits.maxConnectionCreationRate);
     const due = limits.isProtected

@@ -253,6 +253,12 @@ export class JsTransport<State = unknown> implements Transport<State> {
     return this.#processor.times;
   }
 
+  longestWaitMs(): number {
+    const { requestChannel, memory } = this.#processor;
+    const since = Math.min(requestChannel.waitsSince, memory.waitsSince);
+    return Math.max(0, performance.now() - since);
+  }
+
   metrics(): TransportMetrics {
     const { counters, channels, requestChannel, memory, unsent } = this.#processor;
     return {
@@ -275,6 +281,7 @@ export class JsTransport<State = unknown> implements Transport<State> {
       memoryPoolAvailable: memory.available,
       memoryPoolUsed: memory.used,
       memoryPoolDepletedMs: memory.depletedMs,
+      longestWaitMs: this.longestWaitMs(),
       unsentBytes: unsent.total,
       connectionsShedTotal: unsent.shedTotal,
       requestsThrottledTotal: counters.requestsThrottledTotal,

@@ -26,8 +26,8 @@ export class MemoryPool {
   size: number;
   used = 0;
   readonly #users: Iterable<MemoryUser>;
-  /** Longest waiting first. */
-  readonly #waiting = new Set<MemoryUser>();
+  /** Since when each waits; longest waiting first. */
+  readonly #waiting = new Map<MemoryUser, number>();
   #overdrawing: MemoryUser | null = null;
   #stall: NodeJS.Timeout | undefined;
   #depletedMs = 0;
@@ -48,6 +48,12 @@ export class MemoryPool {
     return this.#waiting.size;
   }
 
+  /** Since when the longest waiting waits, on `performance.now()`'s scale; Infinity: none. */
+  get waitsSince(): number {
+    const [since = Infinity] = this.#waiting.values();
+    return since;
+  }
+
   get depletedMs(): number {
     if (this.available > 0) return this.#depletedMs;
     return this.#depletedMs + performance.now() - this.#depletedSince;
@@ -62,7 +68,7 @@ export class MemoryPool {
 
   wait(user: MemoryUser): void {
     user.waitingForMemory = true;
-    this.#waiting.add(user);
+    if (!this.#waiting.has(user)) this.#waiting.set(user, performance.now());
   }
 
   stopWaiting(user: MemoryUser): void {
@@ -134,7 +140,7 @@ export class MemoryPool {
   /** Some at a time, so that those that have waited longest are read first. */
   #resume(): void {
     let left = resumesPerTurn;
-    for (const user of this.#waiting) {
+    for (const user of this.#waiting.keys()) {
       if (left === 0) break;
       if (!this.admits(user)) continue;
       left--;

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { ServerConnection } from '../../connection.js';
 import { Fifo } from '../../fifo.js';
 import type { ServerRequest } from '../../request.js';
@@ -18,8 +19,8 @@ export class RequestChannel<State, W extends Waiter<State>> {
   readonly #pendingMax: number;
   readonly #admits: (request: ServerRequest<State>) => boolean;
   readonly #queue = new Fifo<ServerRequest<State>>();
-  /** Insertion order is waiting order. */
-  readonly #waiters = new Set<W>();
+  /** Since when each waits. Insertion order is waiting order. */
+  readonly #waiters = new Map<W, number>();
   #pending = 0;
   /** No request of the queue is admitted at this moment. */
   #isRefused = false;
@@ -68,10 +69,32 @@ export class RequestChannel<State, W extends Waiter<State>> {
 
   /** Takes the oldest request that is admitted, unless as many as allowed are pending. */
   take(): ServerRequest<State> | undefined {
-    if (this.#pending >= this.#pendingMax || this.#isRefused) return undefined;
-    const request = this.#queue.shiftFirst(this.#admits);
-    if (request === undefined) this.#isRefused = this.#queue.length > 0;
+    const mayTake = this.#pending < this.#pendingMax && !this.#isRefused;
+    const request = mayTake ? this.#queue.shiftFirst(this.#admits) : undefined;
+    if (request === undefined && this.#queue.length > 0) {
+      if (mayTake) this.#isRefused = true;
+      this.#noteWaiting();
+    }
     return request;
+  }
+
+  /** Those that came since the last time are at the end. */
+  #noteWaiting(): void {
+    let at = this.#queue.length - 1;
+    if (this.#queue.at(at)?.waitsSince !== 0) return;
+    const now = Math.ceil(performance.now());
+    for (; at >= 0; at--) {
+      const request = this.#queue.at(at) as ServerRequest<State>;
+      if (request.waitsSince !== 0) return;
+      request.waitsSince = now;
+    }
+  }
+
+  /** Since when the longest waiting of all waits, on `performance.now()`'s scale; Infinity: none. */
+  get waitsSince(): number {
+    const request = this.#queue.first?.waitsSince || Infinity;
+    const [connection = Infinity] = this.#waiters.values();
+    return Math.min(request, connection);
   }
 
   /** What was not admitted may be now. */
@@ -98,13 +121,13 @@ export class RequestChannel<State, W extends Waiter<State>> {
   /** The connection has a frame and there is no room for it. */
   wait(connection: W): void {
     connection.waitingForRoom = true;
-    this.#waiters.add(connection);
+    this.#waiters.set(connection, performance.now());
   }
 
   /** The connection that has waited longest, if there is room for a frame of its. */
   wakeNext(): W | undefined {
     if (this.#waiters.size === 0 || !this.hasRoom) return undefined;
-    for (const connection of this.#waiters) {
+    for (const connection of this.#waiters.keys()) {
       this.stopWaiting(connection);
       return connection;
     }

@@ -174,6 +174,8 @@ export interface NativeServer {
   ofListener(number: number): { connections: number; answered: number };
   drain(): void;
   stop(reason: number): void;
+  /** 0: nobody waits. */
+  longestWaitMs(): number;
   counters(): NativeCounters;
   /** Adds the processors' histograms; see `processorTimes`. */
   times(into: Float64Array): void;

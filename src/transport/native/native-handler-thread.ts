@@ -153,7 +153,8 @@ export class NativeHandlerThread extends NativeSide<unknown> {
     }
     const settle = this.#asked.get(message.id);
     this.#asked.delete(message.id);
-    settle?.(message.reply === null ? undefined : unpackReply(message.reply));
+    // A hook's value, which refuses nothing.
+    settle?.(message.reply === null ? undefined : (unpackReply(message.reply) as Reply));
   }
 
   /** The core tells nothing any more: what is here ends by the server's word. */

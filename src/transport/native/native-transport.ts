@@ -423,6 +423,10 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
     return times;
   }
 
+  longestWaitMs(): number {
+    return this.#native?.longestWaitMs() ?? 0;
+  }
+
   metrics(): TransportMetrics {
     const counters = this.#native?.counters();
     const processors = counters?.processors ?? [];
@@ -448,6 +452,7 @@ export class NativeTransport<State> extends NativeSide<State> implements Transpo
       memoryPoolAvailable: queuedMaxRequestBytes - memoryPoolUsed,
       memoryPoolUsed,
       memoryPoolDepletedMs: (counters?.memoryDepletedUs ?? 0) / 1000,
+      longestWaitMs: this.longestWaitMs(),
       unsentBytes: counters?.unsent ?? 0,
       connectionsShedTotal: sum('shed'),
       requestsThrottledTotal: sum('throttles'),

@@ -1,0 +1,2 @@
+export const onOverload = 'busy';
+export default ({ body }) => body;

@@ -1,0 +1,1 @@
+export { default, refuse as onOverload, setup } from './closures.mjs';

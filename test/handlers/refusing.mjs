@@ -1,0 +1,3 @@
+export { default, setup, teardown } from './commands.mjs';
+
+export const onOverload = ({ body }) => Buffer.from(`refused: ${body}`);
