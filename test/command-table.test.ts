@@ -78,9 +78,10 @@ class Crossing {
   );
 
   reply(sequence: number, received: number, given: number | null = null, to = target): void {
-    this.commands.answer(received, given);
+    const times = { receivedAt: received, readyAt: given };
+    if (given !== null) this.commands.separate();
     this.commands.frame(to, framer, Buffer.from('a'), sequence);
-    this.commands.settle(to, sequence, 1, null, 0);
+    this.commands.settle(to, sequence, 1, null, 0, times);
   }
 }
 
@@ -88,6 +89,7 @@ describe('the times of answers that cross to the core', () => {
   it('stand once beside those that were received together', () => {
     const table = new Crossing();
     for (const sequence of [1, 2]) table.reply(sequence, 10);
+    table.commands.givenAt(15);
     table.reply(3, 11);
     table.commands.givenAt(15);
     table.commands.flush();

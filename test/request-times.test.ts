@@ -1,7 +1,6 @@
 import {
   closeConnection,
   custom,
-  type Metrics,
   noReply,
   type RequestTimes,
   type SocketServer,
@@ -12,7 +11,7 @@ import { frame, frames } from './support/bytes.js';
 import { poolTransports, startPool } from './support/pool.js';
 import { expectMetrics, startServer } from './support/server.js';
 import { isPooled, placements } from './support/transports.js';
-import { defer, patienceMs } from './support/wait.js';
+import { defer, patienceMs, until } from './support/wait.js';
 
 /** Node's timers may be early by less than this, as they round. */
 const roundingMs = 2;
@@ -106,11 +105,15 @@ describe.each(placements)('the times of requests (%s)', (transport) => {
   });
 
   it('tell for how long promises were awaited', async () => {
+    const answer = defer<Buffer>();
     const { server, connect } = await started(transport, {
-      handler: ({ body }) => (body.toString() === 'wait' ? later(30) : body),
+      handler: ({ body }) => (body.toString() === 'wait' ? answer.promise : body),
     });
     const client = await connect();
     client.send(frames(['wait', 'now']));
+    await until(() => server.metrics().requestTimes.local.count === 1, 'its time');
+    await later(30);
+    answer.resolve(Buffer.from('waited'));
     await client.readTexts(2);
     const times = await timesOf(server, { ...answered(2), remote: 1 });
     expect(times.remote.sumMs).toBeGreaterThanOrEqual(30 - roundingMs);
@@ -177,8 +180,6 @@ describe.each(placements)('the times of requests (%s)', (transport) => {
     client.send(frame('a'));
     await expectMetrics(testServer.server, { requestsInFlight: 1 });
     client.reset();
-    // The request is settled first.
-    await vi.waitFor(() => expect(client.socket.closed).toBe(true));
     answer.resolve(Buffer.from('b'));
     await testServer.closed.next();
     const { requestTimes, responsesTotal } = testServer.server.metrics();
@@ -191,7 +192,7 @@ describe.each(placements)('the times of requests (%s)', (transport) => {
     const { server, connect } = await started(transport, { handler: () => reply });
     const client = await connect({ paused: true });
     client.send(frame('a'));
-    await vi.waitFor(() => expect(server.metrics().requestTimes.responseQueue.count).toBe(1));
+    await until(() => server.metrics().requestTimes.responseQueue.count === 1, 'its time');
     const since = performance.now();
     await later(50);
     const heldMs = performance.now() - since;
@@ -209,7 +210,7 @@ describe.each(placements)('the times of requests (%s)', (transport) => {
     });
     const client = await connect();
     client.send(frames(['first', 'second']));
-    await vi.waitFor(() => expect(server.metrics().requestTimes.local.count).toBe(2));
+    await until(() => server.metrics().requestTimes.local.count === 2, 'its time');
     await later(30);
     first.resolve(Buffer.from('1'));
     expect(await client.readTexts(2)).toEqual(['1', 'second']);
@@ -305,11 +306,7 @@ describe.each(poolTransports)('the times of a handler pool (%s)', (transport) =>
     const again = await testServer.connect();
     again.send(frame('echo 2'));
     expect(await again.readText()).toBe('echo 2');
-    await vi.waitFor(() => {
-      const { requestTimes }: Metrics = testServer.server.metrics();
-      expect(requestTimes.local.count).toBe(6);
-      expect(requestTimes.total.count).toBe(6);
-    });
+    await timesOf(testServer.server, answered(6));
   });
 
   it('keep what threads had counted that were too many', async () => {
@@ -330,7 +327,7 @@ describe.each(poolTransports)('the times of a handler pool (%s)', (transport) =>
     const gate = shared.gate();
     const client = await testServer.connect();
     client.send(frames([`block ${gate}`, 'echo early']));
-    await vi.waitFor(() => expect(testServer.server.metrics().requestTimes.local.count).toBe(1));
+    await until(() => testServer.server.metrics().requestTimes.local.count === 1, 'its time');
     await later(20);
     shared.open(gate);
     await client.readTexts(2);

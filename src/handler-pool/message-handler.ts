@@ -87,7 +87,6 @@ export class MessageHandler {
     let value: unknown;
     let isAwaited = false;
     const begunAt = performance.now();
-    this.#times.requestQueue.record(begunAt - request.receivedAt, 1);
     connection.beginning = request;
     try {
       value = this.#handler(request);
@@ -95,15 +94,22 @@ export class MessageHandler {
       isAwaited = !(value instanceof Uint8Array) && isThenable(value);
     } catch (error) {
       connection.beginning = null;
-      this.#times.local.record(performance.now() - begunAt, 1);
+      this.#hasReturned(request, begunAt);
       this.#failed(request, error);
       return;
     }
     connection.beginning = null;
-    const now = performance.now();
-    this.#times.local.record(now - begunAt, 1);
+    const now = this.#hasReturned(request, begunAt);
     if (isAwaited) this.#await(value as PromiseLike<unknown>, request, now);
     else this.#answered(request, value, now);
+  }
+
+  /** Its handler has. What time it is. */
+  #hasReturned({ receivedAt }: WorkerRequest, begunAt: number): number {
+    const now = performance.now();
+    this.#times.requestQueue.record(begunAt - receivedAt, 1);
+    this.#times.local.record(now - begunAt, 1);
+    return now;
   }
 
   #await(value: PromiseLike<unknown>, request: WorkerRequest, returnedAt: number): void {

@@ -30,6 +30,12 @@ export interface Target {
   readonly generation: number;
 }
 
+/** When a request was received, and when its answer was there, if that wasn't just now. */
+export interface Answered {
+  readonly receivedAt: number;
+  readonly readyAt: number | null;
+}
+
 /**
  * Collects the commands of a turn and hands them to the core in one call. Small replies are
  * copied into a slab; those of one connection that follow each other become one entry, and so one
@@ -56,10 +62,6 @@ export class CommandTable {
   /** The connection of the last entry, while that entry may still be added to. */
   #open: Target | null = null;
 
-  /** The next that {@link settle} settles is an answer, of which these are the times. */
-  #isAnswer = false;
-  #received = 0;
-  #given: number = notYet;
   /** Entries before this one, and those without answers, have all their times. */
   #unstamped = 0;
   #hasUnstamped = false;
@@ -77,23 +79,9 @@ export class CommandTable {
     this.#slab = replies;
   }
 
-  /**
-   * What is framed and settled next answers a request that was received then. It shares no entry with
-   * answers that have other times.
-   *
-   * @param given when it was given, or `null`: see {@link givenAt}
-   */
-  answer(received: number, given: number | null): void {
-    this.#isAnswer = true;
-    this.#received = received;
-    this.#given = given ?? notYet;
-    if (this.#open === null) return;
-    const at = (this.#count - 1) * fieldsPerAnswer;
-    const answers = this.#answers;
-    const isAlike =
-      answers[at + answerCount] === 0 ||
-      (answers[at + answerReceived] === received && answers[at + answerGiven] === this.#given);
-    if (!isAlike) this.#open = null;
+  /** What comes has times of its own, and shares no entry with answers before. */
+  separate(): void {
+    this.#open = null;
   }
 
   /** All answers so far were given by now. */
@@ -180,13 +168,19 @@ export class CommandTable {
     if (framer.trailer.length > 0) this.#append(connection, framer.trailer);
   }
 
-  /** What was sent last (or nothing) settles requests; `closeCode` then closes the connection. */
+  /**
+   * What was sent last (or nothing) settles requests; `closeCode` then closes the connection.
+   *
+   * @param answered the request, where it has an answer: its times cross with it. Those that share an
+   *   entry were received together; {@link givenAt} separates them from others
+   */
   settle(
     connection: Target,
     sequence: number,
     settles: number,
     closeCode: CloseCode | null,
     flags: number,
+    answered: Answered | null = null,
   ): void {
     let at = this.#at(this.#count - 1);
     const table = this.#table;
@@ -199,7 +193,7 @@ export class CommandTable {
     }
     if (table[at + field.settles] === 0) table[at + field.sequence] = sequence;
     table[at + field.settles] = (table[at + field.settles] as number) + settles;
-    if (this.#isAnswer) this.#countAnswer();
+    if (answered !== null) this.#countAnswer(answered);
     const reason = closeCode === null ? 0 : closeReasonNumbers[closeCode];
     if (reason !== 0 || flags !== 0) {
       table[at + field.kind] = (table[at + field.kind] as number) | (reason << 8) | (flags << 16);
@@ -209,14 +203,18 @@ export class CommandTable {
     if (this.#larges.length > 0) this.flush();
   }
 
-  #countAnswer(): void {
-    this.#isAnswer = false;
+  #countAnswer({ receivedAt, readyAt }: Answered): void {
     const at = (this.#count - 1) * fieldsPerAnswer;
     const answers = this.#answers;
     answers[at + answerCount] = (answers[at + answerCount] as number) + 1;
-    answers[at + answerReceived] = this.#received;
-    answers[at + answerGiven] = this.#given;
-    if (this.#given === notYet) this.#hasUnstamped = true;
+    answers[at + answerReceived] = receivedAt;
+    if (readyAt === null) {
+      answers[at + answerGiven] = notYet;
+      this.#hasUnstamped = true;
+    } else {
+      answers[at + answerGiven] = readyAt;
+      this.#open = null;
+    }
   }
 
   /** Whether the last entry may have bytes of this request's reply, too. */

@@ -320,7 +320,8 @@ export abstract class NativeSide<State> {
     const isCustom = request instanceof CustomRequest;
     // A close instead of a reply leaves the request without an answer.
     const isAnswered = bytes !== null || closeCode === null;
-    if (isAnswered) commands.answer(request.receivedAt, request.readyAt);
+    const answered = isAnswered ? request : null;
+    if (request.readyAt !== null) commands.separate();
     if (bytes !== null) {
       commands.frame(connection, request.framer, bytes, isCustom ? null : request.sequence);
     }
@@ -334,7 +335,7 @@ export abstract class NativeSide<State> {
       connection.more.awaitingSent.set(request.sequence, request);
       flags |= commandFlags.notify;
     }
-    commands.settle(connection, request.sequence, 1, closeCode, flags);
+    commands.settle(connection, request.sequence, 1, closeCode, flags, answered);
     connection.nextReply = (request.sequence + 1) >>> 0;
     if (bytes !== null) this.#gaugeReply(connection, request.framer, bytes);
     if (connection.inputs !== null) this.#settlePieces(connection, true);
@@ -366,7 +367,7 @@ export abstract class NativeSide<State> {
       connection.more.awaitingSent.set(cookie, request);
       flags |= commandFlags.notify;
     }
-    this.commands?.settle(connection, cookie, 0, closeCode, flags);
+    this.commands?.settle(connection, cookie, 0, closeCode, flags, isAnswered ? request : null);
     request.input.settle(request, isAnswered);
     this.#startClock(connection);
     this.#settlePieces(connection, connection.custom !== request.input);
