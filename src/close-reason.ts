@@ -47,6 +47,10 @@ export const closeReasonNumbers = {
   TOO_MANY_CONNECTIONS: 21,
   /** `server.removeListener()`: everything received was answered first. */
   LISTENER_REMOVED: 22,
+  /** A frame came more slowly than `minReadBytesPerSecond`. */
+  READ_TOO_SLOW: 23,
+  /** The client took what is sent more slowly than `minWriteBytesPerSecond`, or nothing of it. */
+  WRITE_TOO_SLOW: 24,
 } as const;
 
 export type CloseCode = keyof typeof closeReasonNumbers;
@@ -78,6 +82,8 @@ const messages: Record<CloseCode, string> = {
   WRITE_TIMEOUT: 'the client took nothing of what was sent for writeTimeoutMs',
   TOO_MANY_CONNECTIONS: 'there are more connections than maxConnections',
   LISTENER_REMOVED: 'the listener was removed',
+  READ_TOO_SLOW: 'a frame came more slowly than minReadBytesPerSecond',
+  WRITE_TOO_SLOW: 'the client took what was sent more slowly than minWriteBytesPerSecond',
 };
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */

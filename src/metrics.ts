@@ -12,6 +12,10 @@ export interface Metrics extends Omit<TransportMetrics, 'listeners'> {
   readonly frameTimeoutsTotal: number;
   /** Connections closed with `WRITE_TIMEOUT`. */
   readonly writeTimeoutsTotal: number;
+  /** Connections closed with `READ_TOO_SLOW`. */
+  readonly readsTooSlowTotal: number;
+  /** Connections closed with `WRITE_TOO_SLOW`. */
+  readonly writesTooSlowTotal: number;
   /** One entry per thread of a `handlerPool`; without one empty. */
   readonly handlerThreads: readonly HandlerThreadMetrics[];
   readonly processors: readonly ProcessorMetrics[];

@@ -30,6 +30,8 @@ enum class CloseReason : uint8_t {
   kWriteTimeout = 20,
   kTooManyConnections = 21,
   kListenerRemoved = 22,
+  kReadTooSlow = 23,
+  kWriteTooSlow = 24,
 };
 
 }  // namespace odradek
