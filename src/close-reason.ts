@@ -51,6 +51,10 @@ export const closeReasonNumbers = {
   TOO_MANY_UNSENT_BYTES: 23,
   /** A request was refused under overload, and there is no `onOverload` to answer it. */
   OVERLOADED: 24,
+  /** A frame came more slowly than `minReadBytesPerSecond`. */
+  READ_TOO_SLOW: 25,
+  /** The client took what is sent more slowly than `minWriteBytesPerSecond`, or nothing of it. */
+  WRITE_TOO_SLOW: 26,
 } as const;
 
 /** A name of {@link closeReasonNumbers}: what programs compare. */
@@ -85,6 +89,8 @@ const messages: Record<CloseCode, string> = {
   LISTENER_REMOVED: 'the listener was removed',
   TOO_MANY_UNSENT_BYTES: 'the client owes the server too much room for what it was sent',
   OVERLOADED: 'the server is overloaded',
+  READ_TOO_SLOW: 'a frame came more slowly than minReadBytesPerSecond',
+  WRITE_TOO_SLOW: 'the client took what was sent more slowly than minWriteBytesPerSecond',
 };
 
 /** Why a connection ended, as `onDisconnect` and the `connectionClosed` event get it. */

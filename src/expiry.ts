@@ -1,19 +1,31 @@
 import { performance } from 'node:perf_hooks';
 import type { CloseCode } from './close-reason.js';
-import type { Timeouts } from './timeouts.js';
+import {
+  shortestTimeout,
+  type Timeouts,
+  type Wait,
+  waitForRequest,
+  waitForRestOfFrame,
+  waitForRoom,
+  worthMs,
+} from './timeouts.js';
 
-/** What a connection waits for: the limit that says for how long, and what closes it then. */
-export interface Wait {
-  readonly limit: keyof Timeouts;
-  readonly code: CloseCode;
-}
+/** What the client has to do next. */
+export type Awaited = 'request' | 'restOfFrame' | 'roomToWrite';
 
 /** A connection whose client may be waited for. */
 export interface Expirable {
-  /** By the clock of {@link Expiry.now}: when what it waits for has begun, or has last gone on. */
+  /**
+   * By the clock of {@link Expiry.now}: when what it waits for has begun, or has last gone on; for room, at
+   * a rate: up to when the client has paid by what it took.
+   */
   since: number;
   /** What its client is waited for; `null`: the server is at work, or closes it. Asked in each look. */
-  awaited(): Wait | null;
+  awaited(): Awaited | null;
+  /** How many bytes of a frame have come, of which more are awaited. */
+  readonly heldBytes: number;
+  /** For how long since `since` it was not read, though it went on to be waited for. */
+  readonly unreadMs: number;
   /** It was waited for too long. */
   expire(code: CloseCode): void;
 }
@@ -59,6 +71,12 @@ export class Expiry<Connection extends Expirable> {
     if (isLooking) this.start();
   }
 
+  /** The client, waited for since `since`, has taken bytes, and not all: is it waited for since then? */
+  paid(since: number, bytes: number): number {
+    const { minWriteBytesPerSecond: rate } = this.#timeouts;
+    return rate === 0 ? this.#now : Math.min(since + worthMs(bytes, rate), this.#now);
+  }
+
   /** Milliseconds, behind by one pause at most. */
   get now(): number {
     return this.#now;
@@ -89,20 +107,31 @@ export class Expiry<Connection extends Expirable> {
 
   #closeExpired(): void {
     for (const connection of [...this.#connections]) {
-      const wait = connection.awaited();
-      if (wait === null) continue;
-      const timeoutMs = this.#timeouts[wait.limit];
+      const awaited = connection.awaited();
+      if (awaited === null) continue;
+      const { ms, code } = this.#waitFor(awaited, connection);
       // The clock may have been behind by a pause when it began.
-      const isOver = this.#now - connection.since > timeoutMs + this.#pauseMs;
-      if (timeoutMs > 0 && isOver) connection.expire(wait.code);
+      const isOver = this.#now - connection.since > ms + this.#pauseMs;
+      if (ms > 0 && isOver) connection.expire(code);
+    }
+  }
+
+  #waitFor(awaited: Awaited, { heldBytes, unreadMs }: Connection): Wait {
+    switch (awaited) {
+      case 'request':
+        return waitForRequest(this.#timeouts);
+      case 'restOfFrame':
+        return waitForRestOfFrame(this.#timeouts, heldBytes, unreadMs);
+      case 'roomToWrite':
+        return waitForRoom(this.#timeouts);
     }
   }
 }
 
 /** Between two looks; 0: there is nothing to look for. */
 function pauseFor(timeouts: Timeouts): number {
-  const inUse = Object.values(timeouts).filter((ms) => ms > 0);
-  if (inUse.length === 0) return 0;
-  const pauseMs = Math.floor(Math.min(...inUse) / looksPerTimeout);
+  const shortestMs = shortestTimeout(timeouts);
+  if (shortestMs === Infinity) return 0;
+  const pauseMs = Math.floor(shortestMs / looksPerTimeout);
   return Math.max(shortestPauseMs, Math.min(pauseMs, longestPauseMs));
 }

@@ -29,6 +29,10 @@ export interface Metrics extends Omit<TransportMetrics, 'listeners'> {
   readonly frameTimeoutsTotal: number;
   /** Connections closed with `WRITE_TIMEOUT`. */
   readonly writeTimeoutsTotal: number;
+  /** Connections closed with `READ_TOO_SLOW`. */
+  readonly readsTooSlowTotal: number;
+  /** Connections closed with `WRITE_TOO_SLOW`. */
+  readonly writesTooSlowTotal: number;
   /** The last of the steps under overload that are in force. */
   readonly overloadStep: OverloadStep;
   /** How often each of them was entered. */

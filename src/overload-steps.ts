@@ -153,6 +153,7 @@ export class OverloadSteps {
 function shortened(timeouts: Timeouts): Timeouts {
   const tenth = (ms: number): number => Math.ceil(ms / shortening);
   return {
+    ...timeouts,
     connectionsMaxIdleMs: tenth(timeouts.connectionsMaxIdleMs),
     frameTimeoutMs: tenth(timeouts.frameTimeoutMs),
     writeTimeoutMs: tenth(timeouts.writeTimeoutMs),

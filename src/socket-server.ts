@@ -115,7 +115,13 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
   readonly #draining = new AbortController();
   #cut = 0;
   /** How many connections were closed by each time-out. */
-  readonly #expired = { IDLE_TIMEOUT: 0, FRAME_TIMEOUT: 0, WRITE_TIMEOUT: 0 };
+  readonly #expired = {
+    IDLE_TIMEOUT: 0,
+    FRAME_TIMEOUT: 0,
+    WRITE_TIMEOUT: 0,
+    READ_TOO_SLOW: 0,
+    WRITE_TOO_SLOW: 0,
+  };
   #warned = false;
   readonly #idle = new IdleMeters();
   readonly #rates = new RateMeters();
@@ -549,6 +555,8 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
       idleTimeoutsTotal: this.#expired.IDLE_TIMEOUT,
       frameTimeoutsTotal: this.#expired.FRAME_TIMEOUT,
       writeTimeoutsTotal: this.#expired.WRITE_TIMEOUT,
+      readsTooSlowTotal: this.#expired.READ_TOO_SLOW,
+      writesTooSlowTotal: this.#expired.WRITE_TOO_SLOW,
       handlerThreads,
     };
   }
@@ -637,7 +645,7 @@ export class SocketServer<State = unknown> extends EventEmitter<ServerEvents<Sta
     this.#workers?.forget(connection);
     this.#open--;
     if (this.#open === 0) this.#overload.stop();
-    if (isExpiry(reason.code)) this.#expired[reason.code]++;
+    if (isOneOf(this.#expired, reason.code)) this.#expired[reason.code]++;
     if (this.#state === 'closing') this.#cut += reason.unanswered;
     this.#leaveRemoval(connection, reason);
     this.#callOnDisconnect(connection, reason);
@@ -718,8 +726,11 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as { then?: unknown } | undefined)?.then === 'function';
 }
 
-function isExpiry(code: CloseCode): code is 'IDLE_TIMEOUT' | 'FRAME_TIMEOUT' | 'WRITE_TIMEOUT' {
-  return code === 'IDLE_TIMEOUT' || code === 'FRAME_TIMEOUT' || code === 'WRITE_TIMEOUT';
+function isOneOf<Code extends CloseCode>(
+  counts: Readonly<Record<Code, number>>,
+  code: CloseCode,
+): code is Code {
+  return code in counts;
 }
 
 function invalidState(what: string, state: string): OdradekError {

@@ -1,16 +1,17 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { CloseCode } from '../src/close-reason.js';
-import { type Expirable, Expiry, type Wait } from '../src/expiry.js';
+import { type Awaited, type Expirable, Expiry } from '../src/expiry.js';
 import { checkTimeouts, type TimeoutOptions } from '../src/timeouts.js';
 
 const off = { connectionsMaxIdleMs: 0, frameTimeoutMs: 0, writeTimeoutMs: 0 };
-const idle: Wait = { limit: 'connectionsMaxIdleMs', code: 'IDLE_TIMEOUT' };
 
 class Peer implements Expirable {
   since = 0;
   ended: CloseCode | null = null;
-  wait: Wait | null = idle;
-  awaited(): Wait | null {
+  wait: Awaited | null = 'request';
+  heldBytes = 0;
+  unreadMs = 0;
+  awaited(): Awaited | null {
     return this.wait;
   }
   expire(code: CloseCode): void {
@@ -66,7 +67,7 @@ describe('Expiry', () => {
     const busy = join();
     busy.wait = null;
     const slow = join();
-    slow.wait = { limit: 'frameTimeoutMs', code: 'FRAME_TIMEOUT' };
+    slow.wait = 'restOfFrame';
     pass(10_000);
     expect([busy.ended, slow.ended]).toEqual([null, null]);
   });
@@ -80,6 +81,44 @@ describe('Expiry', () => {
     expect(peer.ended).toBeNull();
     pass(600);
     expect(peer.ended).toBe('IDLE_TIMEOUT');
+  });
+
+  it('gives a frame the grace, what its bytes are worth, and time in which it was not read', () => {
+    const { join } = start({ minReadBytesPerSecond: 1000, minThroughputGraceMs: 160 });
+    const peers = [0, 1000, 1000].map((heldBytes) => Object.assign(join(), { heldBytes }));
+    for (const peer of peers) peer.wait = 'restOfFrame';
+    const [empty, held, unread] = peers as [Peer, Peer, Peer];
+    unread.unreadMs = 500;
+    pass(160);
+    expect(empty.ended).toBeNull();
+    pass(21);
+    expect(empty.ended).toBe('READ_TOO_SLOW');
+    pass(979);
+    expect(held.ended).toBeNull();
+    pass(21);
+    expect(held.ended).toBe('READ_TOO_SLOW');
+    pass(479);
+    expect(unread.ended).toBeNull();
+    pass(21);
+    expect(unread.ended).toBe('READ_TOO_SLOW');
+  });
+
+  it('lets what a client takes pay for time that has passed, and for no more', () => {
+    const { expiry, join } = start({ minWriteBytesPerSecond: 1000, minThroughputGraceMs: 160 });
+    const peer = join();
+    peer.wait = 'roomToWrite';
+    for (let i = 0; i < 5; i++) {
+      pass(100);
+      peer.since = expiry.paid(peer.since, 90);
+      expect(peer.since).toBe((i + 1) * 90);
+    }
+    expect(peer.ended).toBeNull();
+    peer.since = expiry.paid(peer.since, 1e6);
+    expect(peer.since).toBe(expiry.now);
+    pass(160);
+    expect(peer.ended).toBeNull();
+    pass(21);
+    expect(peer.ended).toBe('WRITE_TOO_SLOW');
   });
 
   it('has no timer without a time-out, and none once it is stopped', () => {

@@ -23,7 +23,7 @@ napi_value constants(napi_env env) {
   number("entriesPerTable", crossing::kEntriesPerTable);
   number("fieldsPerEntry", crossing::kFieldsPerEntry);
   number("maxDelimiterBytes", kMaxDelimiterBytes);
-  number("lastCloseReason", static_cast<double>(CloseReason::kOverloaded));
+  number("lastCloseReason", static_cast<double>(CloseReason::kWriteTooSlow));
   number("lastRequestField", crossing::kRequestBodyEnd);
   number("lastCommandKind", crossing::kThrottle);
   number("lastCommandField", crossing::kCommandLength);

@@ -47,13 +47,17 @@ napi_value framingObject(napi_env env, const Framing& framing) {
 }
 
 Timeouts readTimeouts(napi_env env, napi_value object) {
-  const auto milliseconds = [&](const char* name) {
-    return static_cast<int64_t>(js::toNumber(env, js::get(env, object, name))) * 1'000'000;
+  const auto number = [&](const char* name) {
+    return static_cast<int64_t>(js::toNumber(env, js::get(env, object, name)));
   };
+  const auto milliseconds = [&](const char* name) { return number(name) * 1'000'000; };
   return {
       .idle_ns = milliseconds("connectionsMaxIdleMs"),
       .frame_ns = milliseconds("frameTimeoutMs"),
       .write_ns = milliseconds("writeTimeoutMs"),
+      .min_read_rate = number("minReadBytesPerSecond"),
+      .min_write_rate = number("minWriteBytesPerSecond"),
+      .grace_ns = milliseconds("minThroughputGraceMs"),
   };
 }
 

@@ -100,8 +100,8 @@ struct Channel {
   bool is_halted : 1 = false;
   // Nothing is cut or read until a command sets the framing of what follows.
   bool is_held : 1 = false;
-  // A frame whose time is over may have it once more: see Processor::noteFrameBytes().
-  bool has_grace : 1 = false;
+  // The kernel has not taken all that it was offered last.
+  bool is_full : 1 = false;
   // Closing: requests still in handlers' hands are not waited for, and their replies don't leave.
   bool is_cut : 1 = false;
   // Closed since there are too many connections.
@@ -119,7 +119,8 @@ struct Channel {
   uint32_t account = Admission::kNoAccount;
   // More of the reason: the length that broke the framing (see isBroken()), or an errno.
   int64_t detail = 0;
-  // When what the peer is waited for has begun, see Timeouts; or the lingering.
+  // When what the peer is waited for has begun, see Timeouts; at a rate: up to when it has paid by
+  // what it took. Or the lingering.
   int64_t since_ns = 0;
 
   // Its framing was broken, and that is the reason.

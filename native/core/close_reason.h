@@ -32,6 +32,8 @@ enum class CloseReason : uint8_t {
   kListenerRemoved = 22,
   kTooManyUnsentBytes = 23,
   kOverloaded = 24,
+  kReadTooSlow = 25,
+  kWriteTooSlow = 26,
 };
 
 }  // namespace odradek

@@ -199,13 +199,9 @@ class Processor final : public FrameSink,
 
   // Time-outs (processor_expiry.cc).
   enum class Awaited : uint8_t { kNothing, kRequest, kRestOfFrame, kRoomToWrite };
-  struct Wait {
-    int64_t timeout_ns = 0;  // 0: the peer is not waited for, or for ever
-    CloseReason reason = CloseReason::kNone;
-  };
   void startClock(Channel& channel);
   void clockGoesOn();
-  void noteFrameBytes(Channel& channel);
+  void noteTaken(Channel& channel, uint64_t bytes, bool is_full);
   void sweepAt(int64_t due_ns);
   Awaited awaitedOf(const Channel& channel) const;
   Wait waitOf(const Channel& channel) const;
@@ -213,6 +209,7 @@ class Processor final : public FrameSink,
   void noteSeen(int count);
   void takeTimeouts();
   void closeExpired();
+  int64_t timeAway(int64_t before_ns) const;
   void closeIfExpired(Channel& channel);
 
   // Throttling (processor_throttle.cc).
@@ -437,6 +434,9 @@ class Processor final : public FrameSink,
   int64_t sweep_due_ns_ = INT64_MAX;
   // The time of the sweep that comes behind the next poll; 0: none does.
   int64_t sweep_at_ns_ = 0;
+  // How long the loop was kept away before it; and when it last looked whether one is due.
+  int64_t away_ns_ = 0;
+  int64_t looked_at_ns_ = 0;
   // Connections of whose events the polls since then may not have told.
   uint64_t unseen_ = 0;
 

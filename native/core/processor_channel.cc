@@ -300,7 +300,8 @@ void Processor::readOnce(Channel& channel, size_t* budget) {
   }
   const auto bytes = static_cast<size_t>(count);
   counters_.bytes_read.add(bytes);
-  noteFrameBytes(channel);
+  // While something waits to be sent, that has the clock.
+  if (channel.receive.empty() && channel.send.empty()) startClock(channel);
   *budget -= bytes < *budget ? bytes : *budget;
   // A short read emptied the kernel's buffer, and what comes later is a new event. Unless an end
   // was announced already, or urgent data, at which a read stops short: then reads go on.
@@ -427,7 +428,7 @@ void Processor::flush(Channel& channel) {
     counters_.writes.add(calls);
     counters_.bytes_written.add(bytes);
     unsent_change_ -= static_cast<int64_t>(bytes);
-    if (bytes > 0) startClock(channel);
+    noteTaken(channel, bytes, outcome == Send::Outcome::kFull);
   }
   settleSent(channel);
   switch (outcome) {

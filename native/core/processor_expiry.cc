@@ -28,16 +28,19 @@ void Processor::clockGoesOn() {
 
 void Processor::sweepAt(int64_t due_ns) { sweep_due_ns_ = std::min(sweep_due_ns_, due_ns); }
 
-// A loop that takes its turns on a thread with other work may come late to bytes that were there in
-// time: once, their frame gets its time anew.
-void Processor::noteFrameBytes(Channel& channel) {
-  if (channel.receive.empty()) {
-    channel.has_grace = options_.sleeps_elsewhere;
-    return startClock(channel);
-  }
-  if (!channel.has_grace || now_ns_ - channel.since_ns < timeouts_.frame_ns) return;
-  channel.has_grace = false;
-  startClock(channel);
+// What the kernel took is what the peer has taken before. The peer is waited for from where the
+// kernel is full to where it isn't: so long only it may be behind a rate, never ahead of it, and
+// what it takes pays for a part of that.
+void Processor::noteTaken(Channel& channel, uint64_t bytes, bool is_full) {
+  const bool goes_on = channel.is_full && is_full;
+  channel.is_full = is_full;
+  if (bytes == 0 && goes_on == is_full) return;
+  const bool has_rate = timeouts_.min_write_rate > 0;
+  // What comes late in a turn is not behind by that.
+  if (is_full && has_rate) now_ns_ = clock_.now();
+  if (!goes_on || !has_rate) return startClock(channel);
+  const int64_t paid_ns = Timeouts::worth(bytes, timeouts_.min_write_rate);
+  channel.since_ns = std::min(channel.since_ns + paid_ns, now_ns_);
 }
 
 // What the peer has to do next; nothing while it is our turn.
@@ -53,14 +56,14 @@ Processor::Awaited Processor::awaitedOf(const Channel& channel) const {
   return channel.receive.empty() ? Awaited::kRequest : Awaited::kRestOfFrame;
 }
 
-Processor::Wait Processor::waitOf(const Channel& channel) const {
+Wait Processor::waitOf(const Channel& channel) const {
   switch (awaitedOf(channel)) {
     case Awaited::kRequest:
-      return {timeouts_.idle_ns, CloseReason::kIdleTimeout};
+      return timeouts_.forRequest();
     case Awaited::kRestOfFrame:
-      return {timeouts_.frame_ns, CloseReason::kFrameTimeout};
+      return timeouts_.forRestOfFrame(channel.receive.heldBytes());
     case Awaited::kRoomToWrite:
-      return {timeouts_.write_ns, CloseReason::kWriteTimeout};
+      return timeouts_.forRoom();
     case Awaited::kNothing:
       break;
   }
@@ -111,13 +114,15 @@ void Processor::noteSeen(int count) {
   unseen_ -= is_whole ? unseen_ : std::min<uint64_t>(unseen_, static_cast<uint64_t>(count));
 }
 
-// The loop may have been kept away since its last poll (a thread is not run, a process is stopped):
-// once a sweep is due it is polled again first, and the sweep's time is the one before that. What
-// had come by then has been read.
+// The loop may have been kept away since its last poll (a thread is not run, a process is stopped,
+// a loop takes its turns on a thread with other work): once a sweep is due it is polled again
+// first, and the sweep's time is the one before that. What had come by then has been read.
 void Processor::closeExpired() {
+  const int64_t before_ns = std::exchange(looked_at_ns_, now_ns_);
   if (sweep_at_ns_ == 0) {
     if (now_ns_ < sweep_due_ns_) return;
     sweep_at_ns_ = now_ns_;
+    away_ns_ = timeAway(before_ns);
     unseen_ = counters_.connections.value() + 1;
     return;
   }
@@ -129,16 +134,28 @@ void Processor::closeExpired() {
   sweep_at_ns_ = 0;
 }
 
+// Time that no clock counts: a peer can't go on while the kernel is full and nobody is there to
+// read. Some of it counts, or a loop that is always late would wait for ever.
+int64_t Processor::timeAway(int64_t before_ns) const {
+  const int64_t pause_ns = shortest_timeout_ns_ / kSweepsPerTimeout;
+  if (now_ns_ - sweep_due_ns_ <= pause_ns) return 0;
+  return std::max<int64_t>(now_ns_ - before_ns - 2 * pause_ns, 0);
+}
+
 void Processor::closeIfExpired(Channel& channel) {
   const Wait wait = waitOf(channel);
   if (wait.timeout_ns == 0) return;
+  // A clock that has begun since is none of those.
+  const int64_t since_ns = std::min(channel.since_ns + away_ns_, sweep_at_ns_);
+  channel.since_ns = std::max(channel.since_ns, since_ns);
   const int64_t due_ns = channel.since_ns + wait.timeout_ns;
   if (due_ns > sweep_at_ns_) {
     // Those that are due soon after each other share a sweep.
     return sweepAt(std::max(due_ns, now_ns_ + shortest_timeout_ns_ / kSweepsPerTimeout));
   }
   counters_.expired.add(1);
-  if (wait.reason == CloseReason::kWriteTimeout) return fail(channel, wait.reason, 0);
+  const bool is_stuck = awaitedOf(channel) == Awaited::kRoomToWrite;
+  if (is_stuck) return fail(channel, wait.reason, 0);
   beginClose(channel, wait.reason);
 }
 

@@ -45,6 +45,9 @@ Client::Client(Stage& stage, uint32_t number, uint32_t listener, test::FakeConne
 // --- What it does ------------------------------------------------------------------------------
 
 void Client::act() {
+  // At a rate, slow readers differ from such as don't read.
+  const bool may_sip = !reads_ && stage_.plan.timeouts.min_write_rate > 0;
+  if (may_sip && stage_.random.chance(400)) return take(1 + stage_.random.below(300));
   if (!reads_ && stage_.random.chance(100)) {
     reads_ = true;
     socket_.setWindow(256 * 1024);
@@ -75,8 +78,11 @@ void Client::act() {
     case 3:
       return send();
     default:
-      return take(stage_.random.chance(300) ? stage_.random.below(500) : std::string::npos);
+      break;
   }
+  const bool takes_all = !stage_.random.chance(300);
+  const size_t most = takes_all ? std::string::npos : stage_.random.below(500);
+  if (reads_) take(most);
 }
 
 void Client::makeFrames() {
@@ -155,7 +161,7 @@ void Client::sendUpTo(size_t bytes) {
   const std::string_view piece = std::string_view(stream_).substr(sent_, bytes - sent_);
   if (shut_at_ns_ != 0) sent_after_shut_ += piece.size();
   noteSilence();
-  longest_half_ns_ = std::max(longest_half_ns_, halfSentFor());
+  noteHalf();
   if (stage_.strikes(Fault::kUrgent)) {
     socket_.sendUrgent(piece);
   } else {
@@ -173,6 +179,23 @@ size_t Client::frameAt(size_t byte) const {
 }
 
 int64_t Client::halfSentFor() const { return isHalfSent() ? now() - half_since_ns_ : 0; }
+
+size_t Client::halfSentBytes() const {
+  const size_t frame = frameAt(sent_);
+  return sent_ - (frame == 0 ? 0 : frames_[frame - 1].end);
+}
+
+void Client::noteHalf() {
+  const int64_t half_ns = halfSentFor();
+  longest_half_ns_ = std::max(longest_half_ns_, half_ns);
+  const int64_t rate = stage_.plan.timeouts.min_read_rate;
+  if (half_ns == 0 || rate == 0) return;
+  most_behind_ns_ = std::max(most_behind_ns_, half_ns - Timeouts::worth(halfSentBytes(), rate));
+}
+
+void Client::noteGiven() {
+  if (written_ == expected_.size()) paid_until_ns_ = now();
+}
 
 // Sends up to the end of a frame, or further, and ends its side of the connection.
 void Client::end() {
@@ -199,7 +222,6 @@ void Client::end() {
 }
 
 void Client::take(size_t most) {
-  if (!reads_) return;
   const std::string taken = socket_.take(most);
   if (taken.empty()) return;
   stage_.trace.note("client %u reads %zu bytes", number_, taken.size());
@@ -216,6 +238,16 @@ void Client::finish() {
   socket_.setWindow(1 << 30);
   sendUpTo(stream_.size());
   take(std::string::npos);
+}
+
+void Client::stall() {
+  if (!mayAct() || has_ended_ || was_closed_ || broken_at_ != std::string::npos) return;
+  stage_.trace.note("client %u stalls", number_);
+  makeFrame(40);
+  if (stage_.random.chance(500)) return sendUpTo(stream_.size() - 1);
+  reads_ = false;
+  socket_.setWindow(1);
+  sendUpTo(stream_.size());
 }
 
 // --- What it must see --------------------------------------------------------------------------
@@ -263,6 +295,9 @@ void Client::throttled(int64_t until_ns) {
 
 void Client::serverWrote(size_t bytes) {
   written_ += bytes;
+  if (const int64_t rate = stage_.plan.timeouts.min_write_rate; rate > 0) {
+    paid_until_ns_ = std::min(paid_until_ns_ + Timeouts::worth(bytes, rate), now());
+  }
   if (written_ < throttle_mark_) return;
   throttle_mark_ = SIZE_MAX;
   throttle_begun_ns_ = std::min(throttle_begun_ns_, now());
@@ -293,7 +328,8 @@ bool Client::isWithinFrame() const {
 }
 
 // Whether anything happened on this connection that explains its end.
-bool Client::explains(const Event& event) const {
+bool Client::explains(const Event& event) {
+  noteHalf();
   const bool is_over = has_ended_ || is_gone_;
   const Timeouts timeouts = stage_.plan.leastTimeouts();
   switch (event.reason) {
@@ -310,10 +346,15 @@ bool Client::explains(const Event& event) const {
              std::max(longest_silence_ns_, now() - quiet_since_ns_) >= timeouts.idle_ns;
     case CloseReason::kFrameTimeout:
       return timeouts.frame_ns > 0 && event.count == 0 &&
-             (std::max(longest_half_ns_, halfSentFor()) >= timeouts.frame_ns ||
-              switch_frame_ != SIZE_MAX || was_put_off_);
+             (longest_half_ns_ >= timeouts.frame_ns || switch_frame_ != SIZE_MAX || was_put_off_);
+    case CloseReason::kReadTooSlow:
+      return timeouts.min_read_rate > 0 && event.count == 0 &&
+             (most_behind_ns_ >= timeouts.grace_ns || switch_frame_ != SIZE_MAX || was_put_off_);
     case CloseReason::kWriteTimeout:
-      return timeouts.write_ns > 0 && was_blocked_;
+      return timeouts.write_ns > 0 && timeouts.min_write_rate == 0 && was_blocked_;
+    case CloseReason::kWriteTooSlow:
+      return timeouts.min_write_rate > 0 && was_blocked_ &&
+             now() - paid_until_ns_ >= timeouts.forRoom().timeout_ns;
     case CloseReason::kTooManyUnsentBytes:
       return stage_.plan.unsent_bytes != kUnlimitedBytes;
     case CloseReason::kTooManyConnections:
@@ -357,6 +398,20 @@ void Client::checkNothingWaits() const {
             "client %u: %zu of %zu reply bytes have arrived", number_, received_, expected_.size());
   SIM_CHECK(stage_.trace, "idle-ends", stage_.plan.timeouts.idle_ns == 0,
             "client %u is idle, and still open", number_);
+}
+
+void Client::checkSlowHaveEnded() const {
+  if (!isWithoutFaults() || was_closed_) return;
+  const Timeouts& timeouts = stage_.plan.timeouts;
+  const bool is_given = written_ == expected_.size();
+  SIM_CHECK(stage_.trace, "slow-ends", is_given || timeouts.min_write_rate == 0,
+            "client %u has taken %zu of %zu reply bytes, and is still open", number_, written_,
+            expected_.size());
+  const bool is_awaited = is_given && isHalfSent() && !has_ended_ && switch_frame_ == SIZE_MAX &&
+                          broken_at_ == std::string::npos && socket_.unreadByServer() == 0 &&
+                          delivered_bytes_ == sent_ - halfSentBytes();
+  SIM_CHECK(stage_.trace, "slow-ends", !is_awaited || timeouts.min_read_rate == 0,
+            "client %u has sent %zu bytes of a frame, and is still open", number_, halfSentBytes());
 }
 
 void Client::checkOrderlyEnd() const {

@@ -20,6 +20,8 @@ class Client {
   void act();
   // No more faults: sends what it still has to and reads everything.
   void finish();
+  // Sends most of a frame, or takes nothing of its reply.
+  void stall();
   // Finishes the stream, and the connection with it.
   void end();
 
@@ -31,11 +33,13 @@ class Client {
   void checkBody(const Request& request, size_t at) const;
   // Bytes were given to the core, to leave after everything given before.
   void replied(std::string_view bytes) {
+    noteGiven();
     expected_ += bytes;
     noteSilence();
   }
   // The same, of bytes that answer no request: a drain doesn't wait for them.
   void greeted(std::string_view bytes) {
+    noteGiven();
     expected_ += bytes;
     greeting_ = expected_.size();
     noteSilence();
@@ -90,13 +94,15 @@ class Client {
   bool isWithoutFaults() const {
     // Who took nothing for too long was cut off, whatever else closed the connection.
     const bool may_owe = was_blocked_ || reason_ == CloseReason::kTooManyUnsentBytes;
-    const bool was_cut_off = (stage_.plan.timeouts.write_ns > 0 && was_blocked_) ||
+    const bool was_cut_off = (stage_.plan.timeouts.forRoom().timeout_ns > 0 && was_blocked_) ||
                              (stage_.plan.unsent_bytes != kUnlimitedBytes && may_owe);
     return !was_failed_ && !did_reset_ && !is_gone_ && !was_cut_off && !was_cut_;
   }
   bool mayAct() const { return !did_reset_ && !is_gone_; }
   // Nothing that the server still owes: everything framed was delivered, every reply was read.
   void checkNothingWaits() const;
+  // Nothing has happened for so long that whoever was awaited was waited for too long.
+  void checkSlowHaveEnded() const;
   // What it saw of an orderly end.
   void checkOrderlyEnd() const;
   void checkGivenBeforeStop() const;
@@ -122,9 +128,12 @@ class Client {
   size_t frameAt(size_t byte) const;
   bool isHalfSent() const;
   int64_t halfSentFor() const;
+  size_t halfSentBytes() const;
+  void noteHalf();
+  void noteGiven();
   void noteSilence();
   int64_t now() const { return stage_.kernel.clock.now(); }
-  bool explains(const Event& event) const;
+  bool explains(const Event& event);
 
   Stage& stage_;
   const uint32_t number_;
@@ -178,6 +187,10 @@ class Client {
   // When the first byte of a frame was sent whose last was not; and the longest that it took.
   int64_t half_since_ns_ = 0;
   int64_t longest_half_ns_ = 0;
+  // The most that it was behind its rate then.
+  int64_t most_behind_ns_ = 0;
+  // Up to when it has paid for what waits to be sent, at its rate.
+  int64_t paid_until_ns_ = 0;
   bool has_outstayed_ = false;  // the server's time for discarding was over
 };
 

@@ -99,6 +99,17 @@ void chooseTimeouts(uint64_t seed, Plan& plan) {
   }
 }
 
+// About what a client sends or takes between steps.
+void chooseThroughput(uint64_t seed, Plan& plan) {
+  Random random(seed ^ 0x72617465);
+  if (!random.chance(300)) return;
+  Timeouts& timeouts = plan.timeouts;
+  for (int64_t* rate : {&timeouts.min_read_rate, &timeouts.min_write_rate}) {
+    if (random.chance(600)) *rate = random.pick<uint32_t>({1000, 30'000, 1'000'000});
+  }
+  timeouts.grace_ns = random.pick<uint32_t>({5, 30, 200}) * int64_t{1'000'000};
+}
+
 void chooseThrottles(uint64_t seed, Plan& plan) {
   Random random(seed ^ 0x7468726f);
   if (random.chance(300)) plan.throttles = random.pick<uint32_t>({20, 100, 500});
@@ -187,6 +198,7 @@ Plan makePlan(uint64_t seed, Random& random) {
   choosePool(seed, plan);
   chooseListenerChanges(seed, plan);
   chooseTimeouts(seed, plan);
+  chooseThroughput(seed, plan);
   chooseThrottles(seed, plan);
   choosePushes(seed, plan);
   chooseOverloads(seed, plan);

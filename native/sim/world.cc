@@ -172,7 +172,20 @@ void World::finish() {
   if (!is_ending_) checkNothingWaits();
 }
 
+// All who are left stop in the middle, until nobody is waited for.
+void World::stall() {
+  const Timeouts& timeouts = plan_.timeouts;
+  if (timeouts.min_read_rate == 0 && timeouts.min_write_rate == 0) return;
+  for (auto& client : clients_) client->stall();
+  settle(true, false);
+  if (wasLost()) return;
+  for (auto& client : clients_) {
+    if (handlers_.hasOpened(*client)) client->checkSlowHaveEnded();
+  }
+}
+
 void World::end() {
+  if (!is_ending_) stall();
   if (!is_ending_ && random_.chance(500)) {
     for (auto& client : clients_) {
       if (random_.chance(300)) client->end();
@@ -456,14 +469,16 @@ void World::stop() {
 // --- Coming to rest ----------------------------------------------------------------------------
 
 // Until nobody has anything left to do.
-void World::settle(bool with_never) {
+void World::settle(bool with_never, bool with_clients) {
   uint32_t rounds = 0;
   do {
     SIM_CHECK(trace_, "no-spin", ++rounds < kMostRoundsToQuiet,
               "there is always one more deadline");
     answerLate(with_never);
     runLoops();
-    for (auto& client : clients_) client->finish();
+    if (with_clients) {
+      for (auto& client : clients_) client->finish();
+    }
   } while (!runnable().empty() || handlers_.isAwake() || hasLate(with_never) ||
            advanceToDeadline());
 }

@@ -47,6 +47,7 @@ class World {
   // The phases.
   void runWithFaults();
   void finish();
+  void stall();
   void end();
   void checkEnd();
 
@@ -72,7 +73,7 @@ class World {
   void finishResize();
   void beginEnd();
   void stop();
-  void settle(bool with_never);
+  void settle(bool with_never, bool with_clients = true);
   void runLoops();
   bool advanceToDeadline();
   std::vector<Loop*> runnable();

@@ -115,6 +115,18 @@ int ProcessorBench::runOne(uint32_t id, int most) {
   return turns;
 }
 
+void ProcessorBench::pass(int64_t ms) {
+  const int64_t end_ns = kernel.clock.now() + ms * 1'000'000;
+  while (kernel.clock.now() < end_ns) {
+    const int64_t timeout_ns = poller.last_timeout_ns;
+    const int64_t left_ns = end_ns - kernel.clock.now();
+    const bool wakes = timeout_ns >= 0 && timeout_ns < left_ns;
+    ASSERT_NE(timeout_ns, 0) << "the loop doesn't rest";
+    kernel.clock.advance(wakes ? timeout_ns : left_ns);
+    run();
+  }
+}
+
 std::vector<Taken> ProcessorBench::claim(size_t most) {
   std::vector<Request> claimed;
   requests.claim(claimed, most);

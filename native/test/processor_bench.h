@@ -71,6 +71,8 @@ class ProcessorBench final : public RoomListener, public CommandSink {
   Processor& at(uint32_t id) { return id == 0 ? *processor : *others[id - 1]->processor; }
   FakePoller& pollerOf(uint32_t id) { return id == 0 ? poller : others[id - 1]->poller; }
   bool turn() { return processor->turn(); }
+  // So many milliseconds later, with the turns at which the loop has said that it will wake.
+  void pass(int64_t ms);
 
   // What a handler thread does.
   std::vector<Taken> claim(size_t most = 512);

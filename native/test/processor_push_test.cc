@@ -149,10 +149,7 @@ struct PushClocksTest : PushTest {
   PushClocksTest()
       : PushTest({.processor = {.timeouts = {.idle_ns = 100 * kMs, .write_ns = 50 * kMs}}}) {}
 
-  void pass(int64_t ms) {
-    bench.kernel.clock.advance(ms * kMs);
-    bench.run();
-  }
+  void pass(int64_t ms) { bench.pass(ms); }
 };
 
 TEST_F(PushClocksTest, WhoeverTakesNoneOfItIsCutOff) {

@@ -46,10 +46,7 @@ class ThrottleTest : public testing::Test {
     bench.run();
   }
 
-  void pass(int64_t ms) {
-    bench.kernel.clock.advance(ms * kMs);
-    bench.run();
-  }
+  void pass(int64_t ms) { bench.pass(ms); }
 
   // Told once, of so many commands.
   void expectEnded(uint32_t count = 1) {

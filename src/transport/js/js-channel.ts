@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { type CloseCode, type CloseReason, makeCloseReason } from '../../close-reason.js';
 import { type Endpoints, ServerConnection } from '../../connection.js';
-import type { Expirable, Expiry, Wait } from '../../expiry.js';
+import type { Awaited, Expirable, Expiry } from '../../expiry.js';
 import { FrameDecoder } from '../../frame-decoder.js';
 import type { Framing } from '../../framing.js';
 import type { Listener } from '../../options.js';
@@ -41,12 +41,6 @@ export interface Ending {
   readonly errno?: string;
 }
 
-const waits = {
-  idle: { limit: 'connectionsMaxIdleMs', code: 'IDLE_TIMEOUT' },
-  frame: { limit: 'frameTimeoutMs', code: 'FRAME_TIMEOUT' },
-  write: { limit: 'writeTimeoutMs', code: 'WRITE_TIMEOUT' },
-} as const satisfies Record<string, Wait>;
-
 /** What a channel needs of the processor that serves it. */
 export interface ChannelHost<State> {
   readonly slab: ReplySlab;
@@ -54,7 +48,7 @@ export interface ChannelHost<State> {
   readonly times: TransportTimes;
   readonly memory: MemoryPool;
   readonly unsent: UnsentBytes;
-  readonly expiry: Pick<Expiry<Expirable>, 'now'>;
+  readonly expiry: Pick<Expiry<Expirable>, 'now' | 'paid'>;
   /** Counts the moments at which something began to be waited for. */
   moments: number;
   /** The channel has a frame: serve it in the next round. */
@@ -85,7 +79,6 @@ export class JsChannel<State = unknown>
   scheduled = false;
   /** It stands in the request channel's line. */
   waitingForRoom = false;
-  waitingForMemory = false;
   /** The processor will call {@link flush}. */
   dirty = false;
   since: number;
@@ -122,8 +115,11 @@ export class JsChannel<State = unknown>
   #memory = 0;
   #lingerTimer: NodeJS.Timeout | undefined;
   #throttle: { readonly until: number; readonly timer: NodeJS.Timeout } | null = null;
-  /** What the kernel had not taken when somebody last looked. */
-  #backlog = 0;
+  /** What the kernel had taken when somebody last looked. */
+  #taken = 0;
+  /** Since when it is not read for want of memory; and for how long it was not before, since `since`. */
+  #unreadSince: number | null = null;
+  #unreadMs = 0;
   /** As much of what it was given as counts among all that is unsent. */
   #owed = 0;
   /** So much is unsent that no further request is begun. */
@@ -151,8 +147,9 @@ export class JsChannel<State = unknown>
     this.#socket = socket;
     this.#decoder = new FrameDecoder(listener.framing, isolateBodies);
     this.#writer = new ReplyWriter(socket, host.slab, host.counters, host.times, () => {
-      this.#startClock();
+      this.#noteTaken();
       this.flush();
+      this.#startClock();
     });
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('end', () => this.#readEnd());
@@ -306,7 +303,7 @@ export class JsChannel<State = unknown>
   /** Gives bytes that answer no request; how many it has that are not with the kernel. */
   push(bytes: Uint8Array | readonly Uint8Array[]): number {
     if (this.#cut || (this.#phase !== 'open' && this.#phase !== 'opening')) return 0;
-    if (this.#writer.isIdle) this.#startClock();
+    this.#startClock();
     this.#give(() => this.#writer.push(this.framer, bytes));
     this.#host.markDirty(this);
     return this.#writer.unsent;
@@ -371,13 +368,13 @@ export class JsChannel<State = unknown>
   }
 
   closeIfIdle(): void {
-    if (this.awaited() === waits.idle) this.closeInOrder({ code: 'CLOSED_BY_SERVICE' });
+    if (this.awaited() === 'request') this.closeInOrder({ code: 'CLOSED_BY_SERVICE' });
   }
 
   /** Kafka's order of those to be closed where there are too many: closing, idle, at work. */
   get priority(): number {
     if (this.#ending !== null || this.#phase === 'lingering' || this.#phase === 'gone') return 0;
-    return this.awaited() === waits.idle ? 1 : 2;
+    return this.awaited() === 'request' ? 1 : 2;
   }
 
   /** Makes room for others, in order. */
@@ -386,35 +383,62 @@ export class JsChannel<State = unknown>
     this.closeInOrder({ code: 'TOO_MANY_CONNECTIONS' });
   }
 
-  awaited(): Wait | null {
+  awaited(): Awaited | null {
     if (this.#phase !== 'open' && this.#phase !== 'opening') return null;
-    if (!this.#writer.isIdle) return this.#isStuck() ? waits.write : null;
+    if (!this.#writer.isIdle) {
+      this.#noteTaken();
+      return 'roomToWrite';
+    }
     if (this.#phase === 'opening') return null;
     // What a paused socket has to read nobody knows: a part of a frame has no more time for that.
     const isUnread = this.waitingForMemory && this.#decoder.isEmpty;
     const isOurs =
       this.#unsettled > 0 || this.#inputOver || this.#peerEnded || this.#isBusy || isUnread;
     if (isOurs || this.#ending !== null || this.#decoder.failure !== null) return null;
-    return this.#decoder.isEmpty ? waits.idle : waits.frame;
+    return this.#decoder.isEmpty ? 'request' : 'restOfFrame';
   }
 
-  /** The client has taken nothing since the last look; if it has, its clock begins anew. */
-  #isStuck(): boolean {
-    const { backlog } = this.#writer;
-    const isStuck = backlog === this.#backlog;
-    this.#backlog = backlog;
-    if (!isStuck) this.#startClock();
-    return isStuck;
+  get heldBytes(): number {
+    return this.#decoder.bytes;
+  }
+
+  get unreadMs(): number {
+    if (this.#unreadSince === null) return this.#unreadMs;
+    return this.#unreadMs + this.#host.expiry.now - this.#unreadSince;
+  }
+
+  get waitingForMemory(): boolean {
+    return this.#unreadSince !== null;
+  }
+
+  set waitingForMemory(waits: boolean) {
+    if (waits === this.waitingForMemory) return;
+    this.#unreadMs = this.unreadMs;
+    this.#unreadSince = waits ? this.#host.expiry.now : null;
   }
 
   #startClock(): void {
-    this.since = this.#host.expiry.now;
     this.lastMoment = ++this.#host.moments;
+    // While something waits to be sent, that has the clock.
+    if (!this.#writer.isIdle) return;
+    this.#taken = this.#writer.begunBytes;
+    this.since = this.#host.expiry.now;
+    this.#unreadMs = 0;
+    if (this.#unreadSince !== null) this.#unreadSince = this.since;
+  }
+
+  /** Not all that was given, or it was more than the client could take at once. */
+  #noteTaken(): void {
+    const taken = this.#writer.takenBytes;
+    if (taken === this.#taken) return;
+    this.since = this.#host.expiry.paid(this.since, taken - this.#taken);
+    this.lastMoment = ++this.#host.moments;
+    this.#taken = taken;
   }
 
   expire(code: CloseCode): void {
-    if (code === 'WRITE_TIMEOUT') this.#breakOff(code);
-    else this.closeInOrder({ code });
+    if (this.#writer.isIdle) this.closeInOrder({ code });
+    else this.#breakOff(code);
   }
 
   shed(): void {

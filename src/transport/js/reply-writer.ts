@@ -29,6 +29,8 @@ const notYet = -1;
 export class ReplyWriter<State> {
   /** Requests whose reply is with the kernel, or that wanted none. */
   answered = 0;
+  /** Bytes that were given to the socket. */
+  begunBytes = 0;
   readonly #socket: Socket;
   readonly #outbox: Outbox;
   readonly #counters: Counters;
@@ -63,12 +65,12 @@ export class ReplyWriter<State> {
   }
 
   /**
-   * What the kernel has not taken yet: changes while the client takes bytes. Node tells of a write's end
+   * Bytes that the kernel has taken: grows while the client takes bytes. Node tells of a write's end
    * alone, and looks here itself for `socket.setTimeout()`.
    */
-  get backlog(): number {
+  get takenBytes(): number {
     const { _handle: handle } = this.#socket as { _handle?: { writeQueueSize?: number } | null };
-    return handle?.writeQueueSize ?? 0;
+    return this.begunBytes - (handle?.writeQueueSize ?? 0);
   }
 
   /** Bytes that were given and are not with the kernel. */
@@ -131,6 +133,7 @@ export class ReplyWriter<State> {
   #write(parts: readonly Buffer[], batch: Batch<State>): void {
     const socket = this.#socket;
     for (const part of parts) batch.bytes += part.length;
+    this.begunBytes += batch.bytes;
     this.#counters.writeCalls++;
     if (parts.length > 1) socket.cork();
     const last = parts.length - 1;

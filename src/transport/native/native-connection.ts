@@ -1,6 +1,6 @@
 import type { CloseCode } from '../../close-reason.js';
 import { type Endpoints, ServerConnection } from '../../connection.js';
-import type { Expirable, Wait } from '../../expiry.js';
+import type { Awaited, Expirable } from '../../expiry.js';
 import type { Framing } from '../../framing.js';
 import type { Listener } from '../../options.js';
 import type { ServerRequest } from '../../request.js';
@@ -16,8 +16,6 @@ export interface Reframing<State> {
   /** Input of a `custom` framing that no request was made of. */
   rest: Uint8Array[];
 }
-
-const waitsForFrame: Wait = { limit: 'frameTimeoutMs', code: 'FRAME_TIMEOUT' };
 
 /** What few connections of the core need. */
 class NativeExtras<State> {
@@ -87,13 +85,20 @@ export class NativeConnection<State = unknown>
   }
 
   /** What the core can't know: the client has sent a part of a `custom` frame. */
-  awaited(): Wait | null {
+  awaited(): Awaited | null {
     const { custom } = this;
     if (custom === null || this.closing || this.ended) return null;
     if (this.inFlight > 0 || this.hasBacklog || custom.decoder.isEmpty) return null;
     if (this.isThrottled) return null;
-    return waitsForFrame;
+    return 'restOfFrame';
   }
+
+  get heldBytes(): number {
+    return this.custom?.decoder.bytes ?? 0;
+  }
+
+  /** The core doesn't tell. */
+  readonly unreadMs = 0;
 
   get since(): number {
     return this.extras?.since ?? 0;
