@@ -213,6 +213,8 @@ describe('prometheusText()', () => {
     requestsTotal: 5,
     memoryPoolAvailable: Infinity,
     memoryPoolDepletedMs: 250,
+    overloadStep: 'none',
+    overloadStepsTotal: { shortenTimeouts: 2, stopAccepting: 1 },
     requestTimes: {
       total: {
         count: 2,
@@ -242,6 +244,11 @@ odradek_requests_total 5
 odradek_memory_pool_available +Inf
 # TYPE odradek_memory_pool_depleted_seconds_total counter
 odradek_memory_pool_depleted_seconds_total 0.25
+# TYPE odradek_overload_step gauge
+odradek_overload_step{step="none"} 1
+# TYPE odradek_overload_steps_total counter
+odradek_overload_steps_total{step="shortenTimeouts"} 2
+odradek_overload_steps_total{step="stopAccepting"} 1
 # TYPE odradek_request_times_seconds histogram
 odradek_request_times_seconds_bucket{time="total",le="0.016"} 1
 odradek_request_times_seconds_bucket{time="total",le="+Inf"} 2

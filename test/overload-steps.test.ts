@@ -139,7 +139,12 @@ describe('steps under overload', () => {
     look(70_000, 70_000);
     expect(steps.applyTo(limits.current)).toEqual({
       ...limits.current,
-      timeouts: { connectionsMaxIdleMs: 60_000, frameTimeoutMs: 6000, writeTimeoutMs: 6000 },
+      timeouts: {
+        ...limits.current.timeouts,
+        connectionsMaxIdleMs: 60_000,
+        frameTimeoutMs: 6000,
+        writeTimeoutMs: 6000,
+      },
       connections: { ...limits.current.connections, isStopped: true },
     });
     limits.change({ connectionsMaxIdleMs: 0, frameTimeoutMs: 15, maxConnections: 5 });
