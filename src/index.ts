@@ -52,7 +52,7 @@ export {
   replyAndClose,
 } from './reply.js';
 export type { Request, SentOutcome } from './request.js';
-export type { RequestTimes, TimeSummary } from './request-times.js';
+export type { RequestTimes, TimeBucket, TimeSummary } from './request-times.js';
 export {
   type CloseOptions,
   type CloseSummary,

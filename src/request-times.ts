@@ -26,15 +26,30 @@ export interface RequestTimes {
  * most a sixteenth, or one microsecond, above; the sum and the longest are exact.
  */
 export interface TimeSummary {
+  /** How many there were. */
   readonly count: number;
+  /** All of them together. */
   readonly sumMs: number;
+  /** The longest. */
   readonly maxMs: number;
+  /** Half of them took no longer; below likewise. 0 where there were none. */
   readonly p50Ms: number;
+  /** 95 of 100. */
   readonly p95Ms: number;
+  /** 99 of 100. */
   readonly p99Ms: number;
+  /** 999 of 1000. */
   readonly p999Ms: number;
-  /** As Prometheus has them: how many took less than `leMs`, with the same bounds always. */
-  readonly buckets: readonly { readonly leMs: number; readonly count: number }[];
+  /** As Prometheus has them, with the same bounds always. */
+  readonly buckets: readonly TimeBucket[];
+}
+
+/** How many took less than so long. */
+export interface TimeBucket {
+  /** 0.016 to 67108.864, each twice the one before; then `Infinity`. */
+  readonly leMs: number;
+  /** Those of the buckets before included. */
+  readonly count: number;
 }
 
 /** Bounds of {@link TimeSummary.buckets} in microseconds, but for the last: 16 us, doubled to 67 s. */
