@@ -32,7 +32,7 @@ Tables::Tables(napi_env env, napi_value now) : env_(env) {
     const int64_t took_ns = clock.now() - before_ns;
     if (took_ns >= quickest_ns) continue;
     quickest_ns = took_ns;
-    epoch_ns_ = static_cast<double>(before_ns + took_ns / 2) - now_ms * 1e6;
+    epoch_ns_ = static_cast<double>(before_ns) + static_cast<double>(took_ns) / 2 - now_ms * 1e6;
   }
 }
 
