@@ -23,11 +23,12 @@ const { values: options } = parseArgs({
   },
 });
 
-/**
- * By how much a server may grow at most, in MiB, beyond what its limits allow: heaps that were not collected
- * yet, and what the process keeps of memory for later use.
- */
-const mostGrowthMb = 512;
+/** What the server's limits allow, in MiB: `queuedMaxRequestBytes` and `maxUnsentBytes`. */
+const capsMb = 128 + 256;
+/** And this: connections, heaps that were not collected yet, what the process keeps for later use. */
+const besidesMb = 128;
+/** By how much a server may grow. */
+const mostGrowthMb = capsMb + besidesMb;
 /** The server's descriptors, where they are to run out. */
 const fewDescriptors = 300;
 /** How long descriptors may take to come back. */

@@ -33,6 +33,13 @@ const limitsOf = {
     frameTimeoutMs: 0,
     writeTimeoutMs: 0,
     queuedMaxRequestBytes: Infinity,
+    maxUnsentBytes: Infinity,
+    maxUnsentBytesPerConnection: Infinity,
+    overload: {
+      shortenTimeoutsMs: Infinity,
+      stopAcceptingMs: Infinity,
+      refuseRequestsMs: Infinity,
+    },
   },
 };
 
