@@ -94,8 +94,8 @@ class Extras<State> {
   endCode: CloseCode | undefined = undefined;
   abortReason: Error | undefined = undefined;
   watched: Set<ServerRequest<State>> | null = null;
-  /** Throttles whose end the transport has not told. */
-  throttles = 0;
+  /** Throttles, and times that it owed too much, whose end the transport has not told. */
+  holds = 0;
   /** From its first push on. */
   gauge: SendGauge | null = null;
 }
@@ -285,19 +285,19 @@ export class ServerConnection<State = unknown> implements Connection<State> {
     if (ms > 0 && !this.closing && !this.ended) this.#transport.throttle(this, ms);
   }
 
-  /** No further request is started until then. */
-  get isThrottled(): boolean {
-    return this.#extras !== null && this.#extras.throttles > 0;
+  /** Throttled, or owing too much: no further request is started. */
+  get isHeldBack(): boolean {
+    return this.#extras !== null && this.#extras.holds > 0;
   }
 
   /** The transport will say when it has ended. */
-  throttleBegan(): void {
-    this.#more.throttles++;
+  holdBegan(): void {
+    this.#more.holds++;
   }
 
-  throttleEnded(count: number): void {
+  holdEnded(count: number): void {
     const more = this.#more;
-    more.throttles = Math.max(0, more.throttles - count);
+    more.holds = Math.max(0, more.holds - count);
   }
 
   setFraming(framing: Framing): void {

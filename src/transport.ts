@@ -119,8 +119,8 @@ export interface Transport<State = unknown> {
 
   /**
    * Reads nothing of the connection for so many milliseconds, or until the connection or the server
-   * begins to end. {@link TransportEvents.throttleEnded} says when, if the connection's
-   * `throttleBegan()` was called here.
+   * begins to end. {@link TransportEvents.holdEnded} says when, if the connection's
+   * `holdBegan()` was called here.
    */
   throttle(connection: ServerConnection<State>, ms: number): void;
 
@@ -196,8 +196,8 @@ export interface TransportEvents<State = unknown> {
   requestReceived(request: ServerRequest<State>): void;
   /** The transport has delivered all that it had for this turn. */
   turnEnded(): void;
-  /** The connection is throttled no more: what was received meanwhile may be started. */
-  throttleEnded(connection: ServerConnection<State>): void;
+  /** Neither a throttle nor what it owes holds it back: what was received meanwhile may be started. */
+  holdEnded(connection: ServerConnection<State>): void;
   /** The client is gone (reset): replies will not reach it. What was received is still handled. */
   connectionReset(connection: ServerConnection<State>): void;
   /** The socket is closed and every request of the connection has been settled. Exactly once. */

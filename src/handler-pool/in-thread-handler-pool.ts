@@ -95,7 +95,7 @@ export class InThreadHandlerPool<State> {
       // Requests are settled in their order, those without an answer too.
       if (connection.inFlight > 0) connection.enqueue(request);
       else this.#transport.discard(request);
-    } else if (connection.isThrottled) {
+    } else if (connection.isHeldBack) {
       connection.enqueue(request);
     } else {
       this.#start(request);
@@ -230,7 +230,7 @@ export class InThreadHandlerPool<State> {
   /** Starts what waits behind an answered request, until as many as allowed take their time. */
   #startNext(connection: ServerConnection<State>): void {
     while (connection.inFlight < this.#most && !connection.connecting && !connection.closing) {
-      if (connection.isThrottled) return;
+      if (connection.isHeldBack) return;
       const next = connection.dequeue();
       if (next === undefined) return;
       this.#start(next);

@@ -58,7 +58,7 @@ export interface ChannelHost<State> {
   /** Calls the channel's {@link JsChannel.flush} with the next flush. */
   markDirty(channel: JsChannel<State>): void;
   /** What was received before may be started. */
-  throttleEnded(channel: JsChannel<State>): void;
+  holdEnded(channel: JsChannel<State>): void;
   lost(channel: JsChannel<State>): void;
   /** Its descriptor is free. */
   release(channel: JsChannel<State>): void;
@@ -236,7 +236,7 @@ export class JsChannel<State = unknown>
     if (closeCode !== null) this.#cutWith({ code: closeCode });
     if (!this.#isFull && this.#writer.unsent >= this.#mostUnsent) {
       this.#isFull = true;
-      this.throttleBegan();
+      this.holdBegan();
     }
     this.#host.markDirty(this);
   }
@@ -281,7 +281,7 @@ export class JsChannel<State = unknown>
     if (this.isGauged) this.left(unsent);
     if (!this.#isFull || unsent > this.#mostUnsent / 2) return;
     this.#isFull = false;
-    this.#host.throttleEnded(this);
+    this.#host.holdEnded(this);
   }
 
   /** Ends the connection as soon as what was given before has left. */
@@ -317,7 +317,7 @@ export class JsChannel<State = unknown>
     const until = performance.now() + ms;
     if (this.#throttle === null) {
       this.#host.counters.connectionsThrottled++;
-      this.throttleBegan();
+      this.holdBegan();
     } else if (this.#throttle.until >= until) {
       return;
     }
@@ -336,7 +336,7 @@ export class JsChannel<State = unknown>
     this.#throttle = null;
     this.#host.counters.connectionsThrottled--;
     this.#startClock();
-    this.#host.throttleEnded(this);
+    this.#host.holdEnded(this);
   }
 
   /** Reads nothing more, and ends the connection as soon as everything received is answered. */

@@ -212,11 +212,11 @@ export class JsProcessor<State> implements ChannelHost<State> {
     }
   }
 
-  throttleEnded(channel: JsChannel<State>): void {
-    // What it begins may do anything: not in the midst of what has ended the throttle.
+  holdEnded(channel: JsChannel<State>): void {
+    // What it begins may do anything: not in the midst of what has ended the hold.
     queueMicrotask(() => {
-      channel.throttleEnded(1);
-      if (!channel.isThrottled) this.#events.throttleEnded(channel);
+      channel.holdEnded(1);
+      if (!channel.isHeldBack) this.#events.holdEnded(channel);
     });
   }
 

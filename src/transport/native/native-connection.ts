@@ -89,7 +89,7 @@ export class NativeConnection<State = unknown>
     const { custom } = this;
     if (custom === null || this.closing || this.ended) return null;
     if (this.inFlight > 0 || this.hasBacklog || custom.decoder.isEmpty) return null;
-    if (this.isThrottled) return null;
+    if (this.isHeldBack) return null;
     return 'restOfFrame';
   }
 

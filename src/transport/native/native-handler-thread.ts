@@ -48,7 +48,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
   readonly #marks: Uint8Array;
   /** By processor and slot. */
   readonly #connections: (ThreadConnection | undefined)[][] = [];
-  /** Throttled connections of which nothing more is begun. */
+  /** Connections, throttled or owing too much, of which nothing more is begun. */
   readonly #heldBack = new Set<ServerConnection>();
   /** Failed requests whose hooks were asked, by number. */
   readonly #asked = new Map<number, (reply: Reply | undefined) => void>();
@@ -70,7 +70,7 @@ export class NativeHandlerThread extends NativeSide<unknown> {
         requestReceived: (request) => this.#pool.receive(request),
         turnEnded: () => this.#pool.endTurn(),
         connectionReset: (connection) => connection.abort(new Error('the client is gone')),
-        throttleEnded: (connection) => {
+        holdEnded: (connection) => {
           this.#heldBack.delete(connection);
           this.#pool.resume(connection);
         },

@@ -60,7 +60,7 @@ export type SideSettings<State> = Pick<
 /** What this side tells whoever runs the handlers. */
 export type SideEvents<State> = Pick<
   TransportEvents<State>,
-  'requestReceived' | 'turnEnded' | 'connectionReset' | 'throttleEnded'
+  'requestReceived' | 'turnEnded' | 'connectionReset' | 'holdEnded'
 >;
 
 /**
@@ -281,15 +281,15 @@ export abstract class NativeSide<State> {
     else if (event.kind === eventKinds.held) this.#held(connection, event.count);
     else if (event.kind === eventKinds.sent) this.#sent(connection, event);
     else if (event.kind === eventKinds.pushSent) this.#pushLeft(connection, event.count);
-    else if (event.kind === eventKinds.throttleEnded) this.#throttleEnded(connection, event.count);
+    else if (event.kind === eventKinds.throttleEnded) this.#holdEnded(connection, event.count);
   }
 
-  #throttleEnded(connection: NativeConnection<State>, count: number): void {
-    const wasHeld = connection.isThrottled;
-    connection.throttleEnded(count);
-    if (!wasHeld || connection.isThrottled) return;
+  #holdEnded(connection: NativeConnection<State>, count: number): void {
+    const wasHeld = connection.isHeldBack;
+    connection.holdEnded(count);
+    if (!wasHeld || connection.isHeldBack) return;
     this.#startClock(connection);
-    this.events.throttleEnded(connection);
+    this.events.holdEnded(connection);
   }
 
   #held(connection: NativeConnection<State>, sequence: number): void {
@@ -466,7 +466,7 @@ export abstract class NativeSide<State> {
     this.#mark(connection, outflow);
     if (outflow.unsent < most || outflow.isFull || !this.holdsBack(connection)) return;
     outflow.isFull = true;
-    connection.throttleBegan();
+    connection.holdBegan();
   }
 
   /** One mark at a time is on its way. */
@@ -485,7 +485,7 @@ export abstract class NativeSide<State> {
     connection.left(unsent);
     if (outflow.isFull && unsent <= this.settings.maxUnsentBytesPerConnection / 2) {
       outflow.isFull = false;
-      this.#throttleEnded(connection, 1);
+      this.#holdEnded(connection, 1);
     }
     if (connection.ended) return;
     if (outflow.unsent > 0) {
@@ -499,7 +499,7 @@ export abstract class NativeSide<State> {
   throttle(connection: NativeConnection<State>, ms: number): void {
     if (this.commands === null) return;
     this.commands.throttle(connection, ms);
-    if (this.holdsBack(connection)) connection.throttleBegan();
+    if (this.holdsBack(connection)) connection.holdBegan();
     this.flushSoon();
   }
 
