@@ -77,6 +77,7 @@ export function takeReplyApart(value: unknown): ReplyParts {
 
 /** How many bytes they are together. */
 export function lengthOf(bytes: Uint8Array | readonly Uint8Array[]): number {
+  // Not `byteLength`, which costs a call where `length` is a load (Node 20).
   if (bytes instanceof Uint8Array) return bytes.length;
   let length = 0;
   for (const part of bytes) length += part.length;

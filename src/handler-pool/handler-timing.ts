@@ -22,10 +22,11 @@ export class HandlerTiming<State> {
   #at = 0;
   /** Nothing but handlers has run since. */
   #isFresh = false;
-  /** How many handlers have begun since, of which connection, for requests received when. */
-  #count = 0;
+  /** Of which connection handlers have begun since, for requests received when. */
   #connection: ServerConnection<State> | null = null;
   #receivedAt = 0;
+  /** How many have, and how many may before the clock is read. */
+  #count = 0;
   #most = longestStretch;
 
   /** @param onRead whatever was answered so far was answered at this moment */
@@ -35,14 +36,15 @@ export class HandlerTiming<State> {
   }
 
   begin({ connection, receivedAt }: ServerRequest<State>): void {
-    const goesOn =
-      connection === this.#connection &&
-      receivedAt === this.#receivedAt &&
-      this.#count < this.#most;
-    if (!this.#isFresh || (this.#count > 0 && !goesOn)) this.read();
+    const goesOn = connection === this.#connection && receivedAt === this.#receivedAt;
+    if (!goesOn || this.#count >= this.#most) this.#beginStretch(connection, receivedAt);
+    this.#count++;
+  }
+
+  #beginStretch(connection: ServerConnection<State>, receivedAt: number): void {
+    if (!this.#isFresh || this.#count > 0) this.read();
     this.#connection = connection;
     this.#receivedAt = receivedAt;
-    this.#count++;
   }
 
   /** The handlers that have begun have returned. What time it is. */

@@ -261,21 +261,17 @@ export class InThreadHandlerPool<State> {
   }
 
   #answer(request: ServerRequest<State>, value: unknown): void {
-    let parts: ReplyParts;
+    let bytes: ReplyParts['bytes'];
+    let closeCode: CloseCode | null = null;
     try {
-      if (value instanceof Uint8Array) {
-        // Not `byteLength`, which costs a call where `length` is a load (Node 20).
-        request.framer.check(value.length);
-        parts = { bytes: value, closeCode: null };
-      } else {
-        parts = takeReplyApart(value);
-        if (parts.bytes !== null) request.framer.check(lengthOf(parts.bytes));
-      }
+      if (value instanceof Uint8Array) bytes = value;
+      else ({ bytes, closeCode } = takeReplyApart(value));
+      if (bytes !== null) request.framer.check(lengthOf(bytes));
     } catch (error) {
       this.#failed(request, error);
       return;
     }
-    this.#finish(request, parts.bytes, parts.closeCode);
+    this.#finish(request, bytes, closeCode);
   }
 
   /** A request that somebody else had begun fails here. Those of a connection in their order. */

@@ -59,8 +59,15 @@ export class CommandTable {
   released = 0;
   /** What entries begin with, beside their kind. */
   #flags = 0;
-  /** The connection of the last entry, while that entry may still be added to. */
+  /** The connection of the last entry, while that may be added to: {@link #end} writes these down. */
   #open: Target | null = null;
+  #takesBytes = false;
+  #length = 0;
+  #settles = 0;
+  /** The first that it settles, and the one that follows. */
+  #sequence = 0;
+  #next = 0;
+  #answered = 0;
 
   /** Entries before this one, and those without answers, have all their times. */
   #unstamped = 0;
@@ -81,12 +88,13 @@ export class CommandTable {
 
   /** What comes has times of its own, and shares no entry with answers before. */
   separate(): void {
-    this.#open = null;
+    this.#end();
   }
 
   /** All answers so far were given by now. */
   givenAt(now: number): void {
     if (!this.#hasUnstamped) return;
+    this.#end();
     const answers = this.#answers;
     for (let entry = this.#unstamped; entry < this.#count; entry++) {
       const at = entry * fieldsPerAnswer + answerGiven;
@@ -94,7 +102,34 @@ export class CommandTable {
     }
     this.#unstamped = this.#count;
     this.#hasUnstamped = false;
-    this.#open = null;
+  }
+
+  /**
+   * The usual answer, small and in order: {@link frame} and {@link settle} in one, for speed (see
+   * bench/crossing.mjs). How many bytes it is when framed, or 0 where it is not of that kind.
+   */
+  answer(connection: Target, framer: ReplyFramer, bytes: Uint8Array, sequence: number): number {
+    const { length } = bytes;
+    const needed = framer.maxHeaderBytes + length + framer.trailer.length;
+    const isNext =
+      this.#open === connection && this.#takesBytes && sequence === this.#next && this.#settles > 0;
+    if (!isNext || this.#answered === 0 || length === 0 || length >= largeFrameBytes) return 0;
+    const start = this.#slabUsed;
+    if (needed > slabBytes - start) return 0;
+    const slab = this.#slab;
+    let end = start + framer.writeHeader(slab, start, length);
+    slab.set(bytes, end);
+    end += length;
+    if (framer.trailer.length > 0) {
+      slab.set(framer.trailer, end);
+      end += framer.trailer.length;
+    }
+    this.#slabUsed = end;
+    this.#length += end - start;
+    this.#settles++;
+    this.#next = (sequence + 1) >>> 0;
+    this.#answered++;
+    return end - start;
   }
 
   /**
@@ -108,7 +143,7 @@ export class CommandTable {
     reply: Uint8Array | readonly Uint8Array[],
     sequence: number | null = null,
   ): void {
-    if (sequence !== null && !this.#isFollowedBy(sequence)) this.#open = null;
+    if (sequence !== null && this.#settles > 0 && sequence !== this.#next) this.#end();
     if (reply instanceof Uint8Array && reply.length < largeFrameBytes) {
       this.#frameSmall(connection, framer, reply);
     } else {
@@ -126,17 +161,16 @@ export class CommandTable {
     bytes: Uint8Array | readonly Uint8Array[] | null,
     mark: number | null,
   ): void {
-    this.#open = null;
+    this.#end();
     this.#flags = commandFlags.push << 16;
     if (bytes !== null) this.frame(connection, framer, bytes);
     if (mark !== null) {
-      const at = this.#open === null ? this.#begin(reply, connection) : this.#at(this.#count - 1);
-      const table = this.#table;
-      table[at + field.sequence] = mark;
-      table[at + field.kind] = (table[at + field.kind] as number) | (commandFlags.notify << 16);
+      if (this.#open === null) this.#beginReply(reply, connection);
+      this.#sequence = mark;
+      this.#mark(commandFlags.notify << 16);
     }
     this.#flags = 0;
-    this.#open = null;
+    this.#end();
     // The core copies large parts inside the call, and the program may change them after this one.
     if (this.#larges.length > 0) this.flush();
   }
@@ -182,69 +216,48 @@ export class CommandTable {
     flags: number,
     answered: Answered | null = null,
   ): void {
-    let at = this.#at(this.#count - 1);
-    const table = this.#table;
-    const settled = this.#open === connection ? table[at + field.settles] : undefined;
-    const follows =
-      settled !== undefined && table[at + field.sequence] === (sequence - settled) >>> 0;
     // An entry whose fate is told, or which is no answer, stands for itself.
-    if (settled !== 0 && !(follows && flags === 0)) {
-      at = this.#begin(reply, connection);
-    }
-    if (table[at + field.settles] === 0) table[at + field.sequence] = sequence;
-    table[at + field.settles] = (table[at + field.settles] as number) + settles;
+    const goesOn = this.#settles === 0 || (flags === 0 && sequence === this.#next);
+    if (this.#open !== connection || !goesOn) this.#beginReply(reply, connection);
+    if (this.#settles === 0) this.#sequence = sequence;
+    this.#settles += settles;
+    this.#next = (sequence + settles) >>> 0;
     if (answered !== null) this.#countAnswer(answered);
     const reason = closeCode === null ? 0 : closeReasonNumbers[closeCode];
     if (reason !== 0 || flags !== 0) {
-      table[at + field.kind] = (table[at + field.kind] as number) | (reason << 8) | (flags << 16);
-      this.#open = null;
+      this.#mark((reason << 8) | (flags << 16));
+      this.#end();
     }
     // The core copies large parts inside the call, and the handler may change them after this one.
     if (this.#larges.length > 0) this.flush();
   }
 
   #countAnswer({ receivedAt, readyAt }: Answered): void {
-    const at = (this.#count - 1) * fieldsPerAnswer;
-    const answers = this.#answers;
-    answers[at + answerCount] = (answers[at + answerCount] as number) + 1;
-    answers[at + answerReceived] = receivedAt;
-    if (readyAt === null) {
-      answers[at + answerGiven] = notYet;
-      this.#hasUnstamped = true;
-    } else {
-      answers[at + answerGiven] = readyAt;
-      this.#open = null;
+    if (this.#answered++ === 0) {
+      const at = (this.#count - 1) * fieldsPerAnswer;
+      this.#answers[at + answerReceived] = receivedAt;
+      this.#answers[at + answerGiven] = readyAt ?? notYet;
     }
-  }
-
-  /** Whether the last entry may have bytes of this request's reply, too. */
-  #isFollowedBy(sequence: number): boolean {
-    if (this.#open === null) return true;
-    const at = this.#at(this.#count - 1);
-    const settled = this.#table[at + field.settles] as number;
-    return settled === 0 || this.#table[at + field.sequence] === (sequence - settled) >>> 0;
+    if (readyAt === null) this.#hasUnstamped = true;
+    else this.#end();
   }
 
   accept(connection: Target): void {
     this.#begin(accept, connection);
-    this.#open = null;
   }
 
   close(connection: Target, code: CloseCode): void {
     this.#begin(close | (closeReasonNumbers[code] << 8), connection);
-    this.#open = null;
   }
 
   /** Nothing more is cut until {@link setFraming}; an event says where that is. */
   hold(connection: Target): void {
     this.#begin(hold, connection);
-    this.#open = null;
   }
 
   /** Nothing is read for so long; an event says when that is over. */
   throttle(connection: Target, ms: number): void {
     const at = this.#begin(throttle, connection);
-    this.#open = null;
     this.#table[at + field.length] = ms;
   }
 
@@ -257,7 +270,6 @@ export class CommandTable {
     count: number,
   ): void {
     const at = this.#begin(setFraming, connection);
-    this.#open = null;
     const table = this.#table;
     table[at + field.sequence] = sequence;
     table[at + field.settles] = count;
@@ -268,6 +280,7 @@ export class CommandTable {
   flush(): void {
     if (this.#count === 0 && this.released === 0) return;
     if (this.#hasUnstamped) this.givenAt(performance.now());
+    this.#end();
     const { released } = this;
     const larges = this.#larges;
     const framings = this.#framings;
@@ -276,7 +289,6 @@ export class CommandTable {
     this.#count = 0;
     this.#unstamped = 0;
     this.#slabUsed = 0;
-    this.#open = null;
     this.released = 0;
     if (larges.length > 0) this.#larges = [];
     if (framings.length > 0) this.#framings = [];
@@ -298,7 +310,7 @@ export class CommandTable {
   #append(connection: Target, bytes: Uint8Array): void {
     const { length } = bytes;
     if (length >= largeFrameBytes) {
-      const at = this.#begin(replyLarge, connection);
+      const at = this.#beginReply(replyLarge, connection);
       this.#table[at + field.offset] = this.#larges.push(bytes) - 1;
       return;
     }
@@ -315,17 +327,22 @@ export class CommandTable {
 
   /** The next `length` bytes of the slab belong to the connection. */
   #extend(connection: Target, length: number): void {
-    const table = this.#table;
-    let at = this.#at(this.#count - 1);
-    if (this.#open !== connection || ((table[at + field.kind] as number) & 0xff) !== reply) {
-      at = this.#begin(reply, connection);
-    }
-    table[at + field.length] = (table[at + field.length] as number) + length;
+    if (this.#open !== connection || !this.#takesBytes) this.#beginReply(reply, connection);
+    this.#length += length;
     this.#slabUsed += length;
   }
 
-  /** A new entry without bytes, at the end of the slab. */
+  /** A new entry, to which more may be added. */
+  #beginReply(kind: typeof reply | typeof replyLarge, connection: Target): number {
+    const at = this.#begin(kind, connection);
+    this.#open = connection;
+    this.#takesBytes = kind === reply;
+    return at;
+  }
+
+  /** A new entry, which settles nothing and has no bytes, at the end of the slab. */
   #begin(kind: number, connection: Target): number {
+    this.#end();
     if (this.#count === entriesPerTable) this.flush();
     const at = this.#at(this.#count++);
     const table = this.#table;
@@ -338,8 +355,29 @@ export class CommandTable {
     table[at + field.offset] = this.#slabUsed;
     table[at + field.length] = 0;
     this.#answers[(this.#count - 1) * fieldsPerAnswer + answerCount] = 0;
-    this.#open = connection;
     return at;
+  }
+
+  /** Of the last entry: its reason and flags. */
+  #mark(bits: number): void {
+    const at = this.#at(this.#count - 1) + field.kind;
+    this.#table[at] = (this.#table[at] as number) | bits;
+  }
+
+  /** Nothing more is added to the last entry. */
+  #end(): void {
+    if (this.#open === null) return;
+    const at = this.#at(this.#count - 1);
+    const table = this.#table;
+    table[at + field.sequence] = this.#sequence;
+    table[at + field.settles] = this.#settles;
+    table[at + field.length] = this.#length;
+    this.#answers[(this.#count - 1) * fieldsPerAnswer + answerCount] = this.#answered;
+    this.#open = null;
+    this.#sequence = 0;
+    this.#settles = 0;
+    this.#length = 0;
+    this.#answered = 0;
   }
 
   #at(entry: number): number {

@@ -78,6 +78,8 @@ export abstract class NativeSide<State> {
   protected readonly customs = new Set<NativeConnection<State>>();
   /** Of those; the core has the time-outs of all others. */
   protected expiry: Expiry<NativeConnection<State>> | null = null;
+  /** From so many bytes on that were given to a connection, the core is asked whether they have left. */
+  readonly #gaugedFrom: number;
   #slab: Buffer = makeSlab();
   #slabUsed = 0;
   #flushScheduled = false;
@@ -86,6 +88,7 @@ export abstract class NativeSide<State> {
     this.settings = settings;
     this.events = events;
     this.tables = tables;
+    this.#gaugedFrom = settings.maxUnsentBytesPerConnection / 2;
   }
 
   /** Claims requests into the tables; how many. */
@@ -317,6 +320,22 @@ export abstract class NativeSide<State> {
     const connection = request.connection as NativeConnection<State>;
     const commands = this.commands;
     if (commands === null || connection.ended) return;
+    if (
+      bytes instanceof Uint8Array &&
+      closeCode === null &&
+      connection.extras === null &&
+      connection.inputs === null &&
+      request.readyAt === null
+    ) {
+      const { sequence } = request;
+      const length = commands.answer(connection, request.framer, bytes, sequence);
+      if (length > 0) {
+        connection.nextReply = (sequence + 1) >>> 0;
+        this.#gaugeReply(connection, length);
+        if (this.settings.borrowBodies) this.#endLoan(request);
+        return;
+      }
+    }
     const isCustom = request instanceof CustomRequest;
     // A close instead of a reply leaves the request without an answer.
     const isAnswered = bytes !== null || closeCode === null;
@@ -327,7 +346,7 @@ export abstract class NativeSide<State> {
     }
     if (isCustom) {
       this.#replyCustom(connection, request, isAnswered, closeCode);
-      if (bytes !== null) this.#gaugeReply(connection, request.framer, bytes);
+      if (bytes !== null) this.#gaugeReply(connection, framedLength(request.framer, bytes));
       return;
     }
     let flags = isAnswered ? 0 : commandFlags.discarded;
@@ -337,7 +356,7 @@ export abstract class NativeSide<State> {
     }
     commands.settle(connection, request.sequence, 1, closeCode, flags, answered);
     connection.nextReply = (request.sequence + 1) >>> 0;
-    if (bytes !== null) this.#gaugeReply(connection, request.framer, bytes);
+    if (bytes !== null) this.#gaugeReply(connection, framedLength(request.framer, bytes));
     if (connection.inputs !== null) this.#settlePieces(connection, true);
     if (this.settings.borrowBodies) this.#endLoan(request);
   }
@@ -446,25 +465,24 @@ export abstract class NativeSide<State> {
    * Replies count, too. The core is asked of a connection that is pushed to; and of any other when so
    * much was given that it may not have left, which is half of what may be.
    */
-  #gaugeReply(
-    connection: NativeConnection<State>,
-    framer: ReplyFramer,
-    bytes: Uint8Array | readonly Uint8Array[],
-  ): void {
-    const most = this.settings.maxUnsentBytesPerConnection;
-    let outflow = connection.extras?.outflow ?? null;
-    if (outflow === null) {
-      connection.given += framedLength(framer, bytes);
-      if (connection.given < most / 2) return;
-      outflow = new Outflow();
-      outflow.give(connection.given);
-      connection.given = 0;
-      connection.more.outflow = outflow;
-    } else {
-      outflow.give(framedLength(framer, bytes));
+  #gaugeReply(connection: NativeConnection<State>, bytes: number): void {
+    const outflow = connection.extras?.outflow ?? null;
+    if (outflow !== null) {
+      this.#gauge(connection, outflow, bytes);
+      return;
     }
+    connection.given += bytes;
+    if (connection.given < this.#gaugedFrom) return;
+    connection.more.outflow = new Outflow();
+    this.#gauge(connection, connection.more.outflow, connection.given);
+    connection.given = 0;
+  }
+
+  #gauge(connection: NativeConnection<State>, outflow: Outflow, bytes: number): void {
+    outflow.give(bytes);
     this.#mark(connection, outflow);
-    if (outflow.unsent < most || outflow.isFull || !this.holdsBack(connection)) return;
+    const isFull = outflow.unsent >= this.settings.maxUnsentBytesPerConnection;
+    if (!isFull || outflow.isFull || !this.holdsBack(connection)) return;
     outflow.isFull = true;
     connection.holdBegan();
   }
