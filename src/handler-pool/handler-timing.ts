@@ -1,7 +1,7 @@
-import { performance } from 'node:perf_hooks';
 import type { ServerConnection } from '../connection.js';
 import type { ServerRequest } from '../request.js';
 import type { HandlerTimes } from '../request-times.js';
+import { SharedClock } from './shared-clock.js';
 
 /** Handlers that are timed together at most. */
 const longestStretch = 16;
@@ -13,11 +13,12 @@ const slowMs = 0.02;
  * When handlers begin and return. To read the clock may take longer than a handler. So the end of one
  * is the beginning of the next; and requests of one connection that came together and are answered at
  * once, one right behind the other, are timed as one stretch while that is quick: each counts their
- * average.
+ * average. Where handlers return promises, many moments share a reading.
  */
 export class HandlerTiming<State> {
   readonly times: HandlerTimes;
   readonly #onRead: (now: number) => void;
+  readonly #clock = new SharedClock();
   /** When the clock was read last. */
   #at = 0;
   /** Nothing but handlers has run since. */
@@ -49,7 +50,15 @@ export class HandlerTiming<State> {
 
   /** The handlers that have begun have returned. What time it is. */
   read(): number {
-    const now = performance.now();
+    return this.#pass(this.#clock.read());
+  }
+
+  /** The same where promises are at work, of which many may be quick: see {@link SharedClock}. */
+  look(): number {
+    return this.#pass(this.#clock.now());
+  }
+
+  #pass(now: number): number {
     if (this.#count > 0) this.#record(now);
     this.#at = now;
     this.#isFresh = true;
@@ -72,5 +81,11 @@ export class HandlerTiming<State> {
     if (this.#count > 0) this.read();
     this.#connection = null;
     this.#isFresh = false;
+  }
+
+  /** All promises that could go on have. */
+  rest(): void {
+    this.pause();
+    this.#clock.rest();
   }
 }

@@ -155,13 +155,13 @@ export class InThreadHandlerPool<State> {
 
   /** The handler has returned, and what it answers comes later. */
   #isAway(request: ServerRequest<State>): void {
-    if (this.#runner.isImmediate) request.returnedAt = this.#timing.read();
+    if (this.#runner.isImmediate) request.returnedAt = this.#timing.look();
   }
 
   /** It was answered outside of the turn that started it; or will be, when a hook has said how. */
   #noteAnswered({ answered, returnedAt }: ServerRequest<State>): void {
     if (!answered) return;
-    const now = this.#timing.read();
+    const now = this.#timing.look();
     if (returnedAt !== null) this.#timing.times.remote.record(now - returnedAt, 1);
   }
 
@@ -381,6 +381,7 @@ export class InThreadHandlerPool<State> {
 
   readonly #flush = (): void => {
     this.#flushScheduled = false;
+    this.#timing.rest();
     this.#transport.flush();
   };
 }

@@ -105,24 +105,35 @@ export class CommandTable {
   }
 
   /**
-   * The usual answer, small and in order: {@link frame} and {@link settle} in one, for speed (see
-   * bench/crossing.mjs). How many bytes it is when framed, or 0 where it is not of that kind.
+   * The usual answer, small and given just now: {@link frame} and {@link settle} in one, for speed.
+   * How many bytes it is when framed, or 0 where it is not of that kind.
    */
-  answer(connection: Target, framer: ReplyFramer, bytes: Uint8Array, sequence: number): number {
+  answer(
+    connection: Target,
+    framer: ReplyFramer,
+    bytes: Uint8Array,
+    sequence: number,
+    receivedAt: number,
+  ): number {
     const { length } = bytes;
-    const needed = framer.maxHeaderBytes + length + framer.trailer.length;
-    const isNext =
-      this.#open === connection && this.#takesBytes && sequence === this.#next && this.#settles > 0;
-    if (!isNext || this.#answered === 0 || length === 0 || length >= largeFrameBytes) return 0;
-    const start = this.#slabUsed;
-    if (needed > slabBytes - start) return 0;
+    // Memory that was transferred away has no bytes, and set() would throw.
+    if (length === 0 || length >= largeFrameBytes) return 0;
+    const { trailer } = framer;
+    this.#makeRoom(framer.maxHeaderBytes + length + trailer.length);
+    const follows = this.#open === connection && this.#takesBytes && this.#answered > 0;
+    if (!follows || sequence !== this.#next) {
+      this.#beginReply(reply, connection);
+      this.#sequence = sequence;
+      this.#beginAnswers(receivedAt, notYet);
+    }
     const slab = this.#slab;
+    const start = this.#slabUsed;
     let end = start + framer.writeHeader(slab, start, length);
     slab.set(bytes, end);
     end += length;
-    if (framer.trailer.length > 0) {
-      slab.set(framer.trailer, end);
-      end += framer.trailer.length;
+    if (trailer.length > 0) {
+      slab.set(trailer, end);
+      end += trailer.length;
     }
     this.#slabUsed = end;
     this.#length += end - start;
@@ -233,13 +244,17 @@ export class CommandTable {
   }
 
   #countAnswer({ receivedAt, readyAt }: Answered): void {
-    if (this.#answered++ === 0) {
-      const at = (this.#count - 1) * fieldsPerAnswer;
-      this.#answers[at + answerReceived] = receivedAt;
-      this.#answers[at + answerGiven] = readyAt ?? notYet;
-    }
-    if (readyAt === null) this.#hasUnstamped = true;
-    else this.#end();
+    if (this.#answered === 0) this.#beginAnswers(receivedAt, readyAt ?? notYet);
+    this.#answered++;
+    if (readyAt !== null) this.#end();
+  }
+
+  /** The last entry has answers, to requests that were received then. */
+  #beginAnswers(receivedAt: number, givenAt: number): void {
+    const at = (this.#count - 1) * fieldsPerAnswer;
+    this.#answers[at + answerReceived] = receivedAt;
+    this.#answers[at + answerGiven] = givenAt;
+    if (givenAt === notYet) this.#hasUnstamped = true;
   }
 
   accept(connection: Target): void {

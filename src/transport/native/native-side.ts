@@ -320,15 +320,9 @@ export abstract class NativeSide<State> {
     const connection = request.connection as NativeConnection<State>;
     const commands = this.commands;
     if (commands === null || connection.ended) return;
-    if (
-      bytes instanceof Uint8Array &&
-      closeCode === null &&
-      connection.extras === null &&
-      connection.inputs === null &&
-      request.readyAt === null
-    ) {
-      const { sequence } = request;
-      const length = commands.answer(connection, request.framer, bytes, sequence);
+    if (bytes instanceof Uint8Array && closeCode === null && this.#isUsual(connection, request)) {
+      const { framer, sequence, receivedAt } = request;
+      const length = commands.answer(connection, framer, bytes, sequence, receivedAt);
       if (length > 0) {
         connection.nextReply = (sequence + 1) >>> 0;
         this.#gaugeReply(connection, length);
@@ -359,6 +353,11 @@ export abstract class NativeSide<State> {
     if (bytes !== null) this.#gaugeReply(connection, framedLength(request.framer, bytes));
     if (connection.inputs !== null) this.#settlePieces(connection, true);
     if (this.settings.borrowBodies) this.#endLoan(request);
+  }
+
+  /** Nothing but its bytes is to be said of a reply. */
+  #isUsual({ extras, inputs }: NativeConnection<State>, request: ServerRequest<State>): boolean {
+    return extras === null && inputs === null && request.readyAt === null && !request.sentAsked;
   }
 
   givenAt(now: number): void {
