@@ -63,7 +63,7 @@ export class Summary {
 }
 
 /** Of the values that are numbers; undefined if none is. @returns {Figure | undefined} */
-function figureOf(values) {
+export function figureOf(values) {
   const sorted = values.filter((value) => Number.isFinite(value)).sort((a, b) => a - b);
   if (sorted.length === 0) return undefined;
   const middle = Math.floor(sorted.length / 2);

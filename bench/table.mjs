@@ -138,7 +138,7 @@ function userAndSystem(figure, server) {
   return `${number(user.median)} + ${number(system.median)}`;
 }
 
-function table(header, rows) {
+export function table(header, rows) {
   const line = (cells) => `| ${cells.join(' | ')} |`;
   return [line(header), `|${'---|'.repeat(header.length)}`, ...rows.map(line)].join('\n');
 }
