@@ -16,6 +16,10 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const [name, ...forLifetimes] = process.argv.slice(2);
 const soakAt = forLifetimes.indexOf('--soak');
 const soakSeconds = soakAt < 0 ? '20' : forLifetimes.splice(soakAt, 2)[1];
+/** Tests whose programs run here by themselves, and for longer. */
+const ownProcesses = ['test/lifetime/**', 'test/soak/**'];
+/** Tests that take long, of programs that have nothing to do with the addon's memory. */
+const withoutAddon = ['test/bench/**', 'test/prebuilds.test.ts', 'test/cli.test.ts'];
 let passed = 0;
 let failed = 0;
 let skipped = 0;
@@ -37,8 +41,8 @@ function suite() {
   rmSync(report, { force: true });
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   // One at a time: everything takes its time here, and what bounds it is the clock's.
-  const ownProcesses = ['test/lifetime/**', 'test/soak/**'].flatMap((path) => ['--exclude', path]);
-  const args = ['vitest', 'run', '--pool=threads', '--maxWorkers=1', ...ownProcesses, ...reporters];
+  const excluded = [...ownProcesses, ...withoutAddon].flatMap((path) => ['--exclude', path]);
+  const args = ['vitest', 'run', '--pool=threads', '--maxWorkers=1', ...excluded, ...reporters];
   // Everything is slower here, and the suite's time-outs are for hangs.
   const environment = { ...sanitizer.environment, ODRADEK_TEST_TRANSPORT: 'native' };
   const isOk = run('npx', [...args, '--testTimeout=120000'], environment);
