@@ -356,8 +356,8 @@ export abstract class NativeSide<State> {
   }
 
   /** Nothing but its bytes is to be said of a reply. */
-  #isUsual({ extras, inputs }: NativeConnection<State>, request: ServerRequest<State>): boolean {
-    return extras === null && inputs === null && request.readyAt === null && !request.sentAsked;
+  #isUsual({ inputs }: NativeConnection<State>, request: ServerRequest<State>): boolean {
+    return inputs === null && request.readyAt === null && !request.sentAsked;
   }
 
   givenAt(now: number): void {
