@@ -2,7 +2,7 @@
 // machine disturbs both. Shows differences of a few percent, which whole rounds (run.mjs) don't.
 import { parseArgs } from 'node:util';
 import { buildLoad, runLoad } from './load.mjs';
-import { processStats, usePerRequest } from './process-stats.mjs';
+import { countedLoad } from './measure.mjs';
 import { serverCore, startServerProcess } from './server-process.mjs';
 import { figureOf } from './summary.mjs';
 import { number, rate, table } from './table.mjs';
@@ -73,28 +73,14 @@ async function measureLaunch(servers, load) {
     }
     for (let window = 0; window < Number(flags.windows); window++) {
       const order = window % 2 === 0 ? [0, 1] : [1, 0];
-      for (const i of order) servers[i].windows.push(await measureWindow(running[i], load));
+      for (const i of order) {
+        const { port, pid } = running[i];
+        servers[i].windows.push(await countedLoad({ ...load, ...windowTimes, port }, pid));
+      }
     }
   } finally {
     for (const server of running) await server.stop();
   }
-}
-
-async function measureWindow({ port, pid }, load) {
-  let before;
-  let after;
-  const { requests, perSecond } = await runLoad(
-    { ...load, ...windowTimes, port },
-    {
-      onMeasuring: () => {
-        before = processStats(pid);
-      },
-      onMeasured: () => {
-        after = processStats(pid);
-      },
-    },
-  );
-  return { perSecond, cpuUs: usePerRequest(before, after, requests).cpuUs };
 }
 
 /** What disturbs only adds: the least tenth says most of what the program itself takes. */
@@ -106,15 +92,13 @@ function report(servers) {
 function row({ name, windows }, other) {
   const sorted = windows.map(({ cpuUs }) => cpuUs).sort((a, b) => a - b);
   const ratio = (metric) =>
-    other === undefined
-      ? ''
-      : figureOf(windows.map((window, i) => window[metric] / other.windows[i][metric])).median;
+    other && number(figureOf(windows.map((it, i) => it[metric] / other.windows[i][metric])).median);
   return [
     `\`${name}\``,
     number(sorted[Math.floor(sorted.length / 10)]),
     number(figureOf(sorted).median),
-    other && number(ratio('cpuUs')),
+    ratio('cpuUs'),
     rate(figureOf(windows.map(({ perSecond }) => perSecond)).median),
-    other && number(ratio('perSecond')),
+    ratio('perSecond'),
   ];
 }

@@ -48,7 +48,7 @@ export async function measure(shape, server, times) {
   return result;
 }
 
-/** The generator's result with what the server used meanwhile, counted from outside. */
+/** Warms the server up, and puts it under a shape's load. */
 export async function underLoad(shape, { port, pid }, { seconds, warmupSeconds }) {
   const isPinned = shape.cores === 1;
   const flags = { ...shape.load, port };
@@ -57,30 +57,36 @@ export async function underLoad(shape, { port, pid }, { seconds, warmupSeconds }
   await runLoad({ ...warmUp(flags), warmupSeconds: 0, seconds: warmSeconds }, { isPinned });
   const emptyRssBytes = shape.idle && (await restingRss(pid));
   const idle = shape.idle && (await holdIdle({ ...shape.idle, port }));
-  let before;
-  let after;
-  const result = await runLoad(
-    { ...flags, warmupSeconds: warmupSeconds / 3, seconds },
-    {
-      isPinned,
-      onMeasuring: () => {
-        before = processStats(pid);
-      },
-      onMeasured: () => {
-        after = processStats(pid);
-      },
-    },
-  );
-  if (result.requests === 0) throw new Error('not one request was answered');
+  const load = { ...flags, warmupSeconds: warmupSeconds / 3, seconds };
+  const result = await countedLoad(load, pid, { isPinned });
   const idleRssBytes = shape.idle && (await restingRss(pid));
   await idle?.end();
   return {
     ...result,
-    ...usePerRequest(before, after, result.requests),
-    rssMb: after.rssBytes / 2 ** 20,
     ...(shape.idle && {
       rssKbPerIdle: (idleRssBytes - emptyRssBytes) / 1024 / shape.idle.connections,
     }),
+  };
+}
+
+/** The generator's result with what the server used meanwhile, counted from outside. */
+export async function countedLoad(flags, pid, { isPinned = true } = {}) {
+  let before;
+  let after;
+  const result = await runLoad(flags, {
+    isPinned,
+    onMeasuring: () => {
+      before = processStats(pid);
+    },
+    onMeasured: () => {
+      after = processStats(pid);
+    },
+  });
+  if (result.requests === 0) throw new Error('not one request was answered');
+  return {
+    ...result,
+    ...usePerRequest(before, after, result.requests),
+    rssMb: after.rssBytes / 2 ** 20,
   };
 }
 
