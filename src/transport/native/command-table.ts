@@ -116,31 +116,12 @@ export class CommandTable {
     receivedAt: number,
   ): number {
     const { length } = bytes;
-    // Memory that was transferred away has no bytes, and set() would throw.
     if (length === 0 || length >= largeFrameBytes) return 0;
-    const { trailer } = framer;
-    this.#makeRoom(framer.maxHeaderBytes + length + trailer.length);
-    const follows = this.#open === connection && this.#takesBytes && this.#answered > 0;
-    if (!follows || sequence !== this.#next) {
-      this.#beginReply(reply, connection);
-      this.#sequence = sequence;
-      this.#beginAnswers(receivedAt, notYet);
-    }
-    const slab = this.#slab;
-    const start = this.#slabUsed;
-    let end = start + framer.writeHeader(slab, start, length);
-    slab.set(bytes, end);
-    end += length;
-    if (trailer.length > 0) {
-      slab.set(trailer, end);
-      end += trailer.length;
-    }
-    this.#slabUsed = end;
-    this.#length += end - start;
-    this.#settles++;
-    this.#next = (sequence + 1) >>> 0;
-    this.#answered++;
-    return end - start;
+    if (!this.#isFollowedBy(sequence)) this.#end();
+    const framed = this.#frameSmall(connection, framer, bytes);
+    this.#settle(sequence, 1);
+    this.#countAnswer(receivedAt, null);
+    return framed;
   }
 
   /**
@@ -154,7 +135,7 @@ export class CommandTable {
     reply: Uint8Array | readonly Uint8Array[],
     sequence: number | null = null,
   ): void {
-    if (sequence !== null && this.#settles > 0 && sequence !== this.#next) this.#end();
+    if (sequence !== null && !this.#isFollowedBy(sequence)) this.#end();
     if (reply instanceof Uint8Array && reply.length < largeFrameBytes) {
       this.#frameSmall(connection, framer, reply);
     } else {
@@ -186,8 +167,8 @@ export class CommandTable {
     if (this.#larges.length > 0) this.flush();
   }
 
-  /** The usual reply: header, bytes and trailer stand side by side. */
-  #frameSmall(connection: Target, framer: ReplyFramer, bytes: Uint8Array): void {
+  /** The usual reply: header, bytes and trailer stand side by side. How many bytes they are. */
+  #frameSmall(connection: Target, framer: ReplyFramer, bytes: Uint8Array): number {
     const { trailer } = framer;
     const { length } = bytes;
     this.#makeRoom(framer.maxHeaderBytes + length + trailer.length);
@@ -202,6 +183,7 @@ export class CommandTable {
       end += trailer.length;
     }
     if (end > start) this.#extend(connection, end - start);
+    return end - start;
   }
 
   #frameParts(connection: Target, framer: ReplyFramer, reply: readonly Uint8Array[]): void {
@@ -228,12 +210,10 @@ export class CommandTable {
     answered: Answered | null = null,
   ): void {
     // An entry whose fate is told, or which is no answer, stands for itself.
-    const goesOn = this.#settles === 0 || (flags === 0 && sequence === this.#next);
+    const goesOn = this.#isFollowedBy(sequence) && (flags === 0 || this.#settles === 0);
     if (this.#open !== connection || !goesOn) this.#beginReply(reply, connection);
-    if (this.#settles === 0) this.#sequence = sequence;
-    this.#settles += settles;
-    this.#next = (sequence + settles) >>> 0;
-    if (answered !== null) this.#countAnswer(answered);
+    this.#settle(sequence, settles);
+    if (answered !== null) this.#countAnswer(answered.receivedAt, answered.readyAt);
     const reason = closeCode === null ? 0 : closeReasonNumbers[closeCode];
     if (reason !== 0 || flags !== 0) {
       this.#mark((reason << 8) | (flags << 16));
@@ -243,18 +223,27 @@ export class CommandTable {
     if (this.#larges.length > 0) this.flush();
   }
 
-  #countAnswer({ receivedAt, readyAt }: Answered): void {
-    if (this.#answered === 0) this.#beginAnswers(receivedAt, readyAt ?? notYet);
-    this.#answered++;
-    if (readyAt !== null) this.#end();
+  /** Whether the last entry may have to do with this request, too. */
+  #isFollowedBy(sequence: number): boolean {
+    return this.#settles === 0 || sequence === this.#next;
   }
 
-  /** The last entry has answers, to requests that were received then. */
-  #beginAnswers(receivedAt: number, givenAt: number): void {
-    const at = (this.#count - 1) * fieldsPerAnswer;
-    this.#answers[at + answerReceived] = receivedAt;
-    this.#answers[at + answerGiven] = givenAt;
-    if (givenAt === notYet) this.#hasUnstamped = true;
+  /** The last entry does. */
+  #settle(sequence: number, settles: number): void {
+    if (this.#settles === 0) this.#sequence = sequence;
+    this.#settles += settles;
+    this.#next = (sequence + settles) >>> 0;
+  }
+
+  /** The last entry has one more answer, to a request that was received as those before it. */
+  #countAnswer(receivedAt: number, readyAt: number | null): void {
+    if (this.#answered++ === 0) {
+      const at = (this.#count - 1) * fieldsPerAnswer;
+      this.#answers[at + answerReceived] = receivedAt;
+      this.#answers[at + answerGiven] = readyAt ?? notYet;
+    }
+    if (readyAt === null) this.#hasUnstamped = true;
+    else this.#end();
   }
 
   accept(connection: Target): void {
